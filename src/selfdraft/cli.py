@@ -1,0 +1,68 @@
+"""`selfdraft STAGE …`: one thin sub-command a stage; a stage's code is imported only when it runs."""
+
+import argparse
+import errno
+import importlib
+import sys
+
+from selfdraft import __version__
+from selfdraft.errors import StudyError
+
+STAGES = {
+    "target": "turn a model from a package, a hub or a path into a plain folder",
+    "data": "turn conversations into token sequences, split by origin, and prompts",
+    "machine": "measure this machine's read bandwidth and matrix rates",
+    "capture": "keep the teacher's hidden states that the drafts are trained on",
+    "train": "train one draft from captured states",
+    "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
+    "acceptance": "accepted draft tokens, a row per cycle",
+    "speed": "decode times of drafts and baselines, interleaved, a row per prompt",
+    "gather": "join raw tables of many points into one",
+    "results": "raw tables to results.csv, with bootstrap intervals",
+    "figure": "draw one paper figure from the tables",
+    "evaluate": "measure any set of checkpoints into one results.csv",
+    "generate": "stream text, accepted draft tokens coloured",
+}
+
+
+def parser_of(stage: str | None) -> argparse.ArgumentParser:
+    """The parser of the whole command; only `stage`'s own module is imported."""
+    parser = argparse.ArgumentParser(prog="selfdraft")
+    parser.add_argument("--version", action="version", version=f"selfdraft {__version__}")
+    stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
+    for name, text in STAGES.items():
+        sub = stages.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        if name == stage:
+            module = importlib.import_module(f"selfdraft.commands.{name}")
+            module.arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one stage. Exit status 0; 2 for a mistake that the one-line message explains."""
+    argv = sys.argv[1:] if argv is None else argv
+    stage = next((word for word in argv if word in STAGES), None)
+    args = parser_of(stage).parse_args(argv)
+    try:
+        args.run(args)
+    except StudyError as error:
+        print(f"selfdraft {args.stage}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            raise
+        print(f"selfdraft {args.stage}: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

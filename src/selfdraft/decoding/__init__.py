@@ -1,0 +1,1 @@
+"""Sampling policies, the accept/reject rule, and the speculative loop."""

@@ -1,0 +1,104 @@
+"""A sampling policy: temperature, top-k and top-p turn logits into the distribution tokens are drawn from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfdraft.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Warps in transformers' order: temperature, top-k, top-p. Temperature 0 is greedy, the warps' limit.
+
+    top_k 0 and top_p 1 switch the warp off.
+    """
+
+    name: str
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise StudyError(f"policies.{self.name}.temperature: {self.temperature} is not ≥ 0")
+        if not 0 < self.top_p <= 1:
+            raise StudyError(f"policies.{self.name}.top_p: {self.top_p} is not in (0, 1]")
+        if not (isinstance(self.top_k, int) and self.top_k >= 0):
+            raise StudyError(f"policies.{self.name}.top_k: {self.top_k} is not an integer ≥ 0")
+
+    @classmethod
+    def from_settings(cls, name: str, settings: dict[str, Any]) -> "Policy":
+        """From the config's `policies.NAME`. Raises StudyError for an unknown key."""
+        unknown = set(settings) - {"temperature", "top_p", "top_k"}
+        if unknown:
+            raise StudyError(
+                f"policies.{name}.{sorted(unknown)[0]}: unknown key; temperature, top_p and top_k are known"
+            )
+        return cls(name, **settings)
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    def distribution(self, logits: Tensor) -> Tensor:
+        """Probabilities, float32, of logits `[…, vocab]`. Raises StudyError on NaN logits."""
+        if self.greedy:
+            return torch.zeros_like(logits, dtype=torch.float32).scatter_(-1, best_token(logits), 1.0)
+        probabilities = torch.softmax(self._kept_logits(logits.float() / self.temperature), dim=-1)
+        if probabilities[..., 0].isnan().any():
+            raise StudyError("logits: NaN found; the weights or the dtype of the model are broken")
+        return self._nucleus(probabilities) if self.top_p < 1 else probabilities
+
+    def draw(self, logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """One token per row of `[batch, vocab]`, and the distribution it came from (None: all mass on it)."""
+        if self.greedy:
+            return best_token(logits), None
+        probabilities = self.distribution(logits)
+        return sample(probabilities, generator), probabilities
+
+    def _kept_logits(self, logits: Tensor) -> Tensor:
+        if not 0 < self.top_k < logits.shape[-1]:
+            return logits
+        values, ids = logits.topk(self.top_k)
+        return torch.full_like(logits, float("-inf")).scatter_(-1, ids, values)
+
+    def _nucleus(self, probabilities: Tensor) -> Tensor:
+        """Keep the smallest set of most probable tokens whose mass reaches top_p (Holtzman et al. 2020).
+
+        Only as many tokens are sorted as hold that mass: a full sort of a large vocabulary costs more
+        than a model step.
+        """
+        size = probabilities.shape[-1]
+        count = min(256, size)
+        while True:
+            values, ids = probabilities.topk(count)
+            mass = values.cumsum(-1)
+            if count == size or bool((mass[..., -1] >= self.top_p).all()):
+                break
+            count = min(count * 8, size)
+        kept = values * (mass - values < self.top_p)
+        kept = kept / kept.sum(-1, keepdim=True)
+        return torch.zeros_like(probabilities).scatter_(-1, ids, kept)
+
+
+def best_token(logits: Tensor) -> Tensor:
+    """The argmax over the vocabulary, `[…, 1]`. Raises StudyError on NaN logits."""
+    values, ids = logits.max(dim=-1, keepdim=True)
+    if values.isnan().any():
+        raise StudyError("logits: NaN found; the weights or the dtype of the model are broken")
+    return ids
+
+
+def sample(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """One index per row of `weights [batch, vocab]`, ∝ weight, `[batch, 1]`: inverse CDF in float64.
+
+    Weights need not sum to one; an index of weight zero is never drawn.
+    """
+    cumulative = weights.double().cumsum(-1)
+    total = cumulative[:, -1:].contiguous()
+    uniform = torch.rand(total.shape, generator=generator, device=weights.device, dtype=torch.float64)
+    drawn = torch.searchsorted(cumulative, uniform * total, right=True)
+    return torch.minimum(drawn, torch.searchsorted(cumulative, total))

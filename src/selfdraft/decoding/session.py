@@ -1,0 +1,95 @@
+"""One batch of sequences being decoded: the target, its cache, and the only code that writes to it."""
+
+import torch
+from torch import Tensor
+
+from selfdraft.errors import StudyError
+from selfdraft.models.llama import Llama
+
+
+class Session:
+    """Verified tokens, the pending token of each row, and the shared cache.
+
+    Between cycles the cache holds every verified token but the pending one (the newest, whose hidden
+    state nobody has computed yet). `depth` is the number of layers that drafts share with the
+    verification: what they compute there is kept and reused.
+    """
+
+    def __init__(self, target: Llama, prompts: list[list[int]], room: int, depth: int) -> None:
+        """Prefill all prompts but their last tokens; `room` more tokens must fit behind the longest."""
+        for row, prompt in enumerate(prompts):
+            if not prompt:
+                raise StudyError(f"prompt {row}: empty; at least one token is needed")
+        longest = max(len(prompt) for prompt in prompts)
+        if longest + room > target.config.max_positions:
+            raise StudyError(
+                f"prompt of {longest} tokens and {room} more do not fit into the target's context of "
+                f"{target.config.max_positions}"
+            )
+        self.target, self.depth = target, depth
+        self.cache = target.new_cache(len(prompts), longest + room)
+        self.lengths = [len(prompt) - 1 for prompt in prompts]  # tokens in the cache
+        self.pending = torch.tensor([prompt[-1:] for prompt in prompts], device=target.device)
+        self.bytes_read = 0
+        self.prompt_hidden: Tensor | None = None  # [batch, longest - 1, hidden] at `depth`
+        self.last_hidden: Tensor | None = None  # [batch, 1, hidden] at `depth`, of the token before pending
+        self._drafted: list[Tensor] = []  # hidden states at `depth` of pending and drafted tokens
+        self._layer_bytes = target.layer_bytes()
+        if longest > 1:
+            filled = [prompt[:-1] + [0] * (longest - len(prompt)) for prompt in prompts]
+            tokens = torch.tensor(filled, device=target.device)
+            step = target.step([0] * len(prompts), longest - 1, self.cache.capacity)
+            hidden = target.run(target.embed(tokens), 0, depth, step, self.cache)
+            self.prompt_hidden = hidden
+            # The last layer's output is not needed, but its keys and values are.
+            target.run(hidden, depth, target.config.n_layers, step, self.cache)
+
+    @property
+    def batch(self) -> int:
+        return len(self.lengths)
+
+    def shallow(self, tokens: Tensor) -> Tensor:
+        """Run the shared layers on the next token of each row `[batch, 1]`; returns depth `depth`.
+
+        The first call of a cycle takes the pending token, each further one a drafted token.
+        """
+        hidden = self._run(self.target.embed(tokens), 0, self.depth, offset=len(self._drafted))
+        self._drafted.append(hidden)
+        return hidden
+
+    def verify(self, tokens: Tensor) -> Tensor:
+        """Logits `[batch, gamma + 1, vocab]` after the pending and each drafted token `[batch, gamma]`.
+
+        Layers below `depth` run only on tokens that no draft has taken through them.
+        """
+        done = len(self._drafted)
+        rest = torch.cat((self.pending, tokens), dim=1)[:, done:]
+        if rest.shape[1]:
+            self._drafted.append(self._run(self.target.embed(rest), 0, self.depth, offset=done))
+        shared = torch.cat(self._drafted, dim=1)
+        self._drafted = [shared]
+        hidden = self._run(shared, self.depth, self.target.config.n_layers, offset=0)
+        self.bytes_read += self.target.head.bytes
+        return self.target.logits(hidden)
+
+    def commit(self, accepted: Tensor, next_token: Tensor, advance: list[int]) -> None:
+        """Keep `advance[row]` verified tokens (0 for a finished row) and make `next_token` pending.
+
+        Everything behind them is rolled back by not being counted.
+        """
+        (shared,) = self._drafted
+        rows = torch.arange(self.batch, device=shared.device)
+        self.last_hidden = shared[rows, accepted].unsqueeze(1)
+        self.pending = next_token
+        for row, count in enumerate(advance):
+            self.lengths[row] += count
+        self._drafted = []
+
+    def _run(self, hidden: Tensor, first: int, last: int, offset: int) -> Tensor:
+        if first == last:
+            return hidden
+        starts = [length + offset for length in self.lengths]
+        step = self.target.step(starts, hidden.shape[1], self.cache.capacity)
+        filled = sum(starts) + hidden.shape[1] * self.batch
+        self.bytes_read += (last - first) * (self._layer_bytes + self.cache.bytes_per_token * filled)
+        return self.target.run(hidden, first, last, step, self.cache)

@@ -1,0 +1,1 @@
+"""Quality, acceptance and speed, as raw rows."""

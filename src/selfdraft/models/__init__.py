@@ -1,0 +1,1 @@
+"""The target, its KV cache, and the parts of draft models."""

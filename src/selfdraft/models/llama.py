@@ -1,0 +1,206 @@
+"""The target: the Llama family in one file, any range of layers on hidden states, with a KV cache.
+
+Covers Llama 2/3.x, SmolLM2, Mistral, Qwen2/2.5 (attention bias) and Qwen3 (q/k norm). "Depth d" is
+the hidden state after d layers: depth 0 is the embedding, depth l + 1 the output of layer l.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfdraft.errors import StudyError
+from selfdraft.models.cache import KVCache, Step
+from selfdraft.models.config import LlamaConfig
+from selfdraft.models.linear import Linear, RMSNorm
+from selfdraft.models.rope import rotate, rotation_table
+from selfdraft.models.weights import read_tensors
+
+
+class Block(nn.Module):
+    """One decoder layer: attention and gated MLP, each behind a norm, added to the residual."""
+
+    def __init__(self, config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
+        """Take one layer's tensors by transformers' names, the layer's prefix removed."""
+        super().__init__()
+
+        def fused(*names: str) -> Linear:
+            biases = [tensors[f"{name}.bias"] for name in names if f"{name}.bias" in tensors]
+            weight = torch.cat([tensors[f"{name}.weight"] for name in names])
+            return Linear(weight, torch.cat(biases) if biases else None)
+
+        self.config = config
+        self.group = config.n_heads // config.n_kv_heads
+        self.input_norm = RMSNorm(tensors["input_layernorm.weight"], config.norm_eps)
+        self.qkv = fused("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        self.o = fused("self_attn.o_proj")
+        self.post_norm = RMSNorm(tensors["post_attention_layernorm.weight"], config.norm_eps)
+        self.gate_up = fused("mlp.gate_proj", "mlp.up_proj")
+        self.down = fused("mlp.down_proj")
+        if config.qk_norm:
+            self.q_norm = RMSNorm(tensors["self_attn.q_norm.weight"], config.norm_eps)
+            self.k_norm = RMSNorm(tensors["self_attn.k_norm.weight"], config.norm_eps)
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The layer's tensors by transformers' names (the inverse of the constructor)."""
+        c = self.config
+        q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+        named = {
+            "input_layernorm.weight": self.input_norm.weight,
+            "post_attention_layernorm.weight": self.post_norm.weight,
+        }
+        parts = (
+            (self.qkv, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), (q, kv, kv)),
+            (self.o, ("self_attn.o_proj",), (c.hidden_size,)),
+            (self.gate_up, ("mlp.gate_proj", "mlp.up_proj"), (c.intermediate_size,) * 2),
+            (self.down, ("mlp.down_proj",), (c.hidden_size,)),
+        )
+        for linear, names, sizes in parts:
+            for kind, tensor in (("weight", linear.weight), ("bias", linear.bias)):
+                if tensor is not None:
+                    named |= {f"{n}.{kind}": t for n, t in zip(names, tensor.split(sizes), strict=True)}
+        if c.qk_norm:
+            named |= {"self_attn.q_norm.weight": self.q_norm.weight, "self_attn.k_norm.weight": self.k_norm.weight}
+        return named
+
+    def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        """`hidden [batch, tokens, hidden] -> the same`. `layer` is the slot in `cache`."""
+        hidden = hidden + self.o(self._attention(self.input_norm(hidden), step, cache, layer))
+        gate, up = self.gate_up(self.post_norm(hidden)).chunk(2, dim=-1)
+        return hidden + self.down(F.silu(gate) * up)
+
+    def _attention(self, x: Tensor, step: Step, cache: KVCache | None, layer: int) -> Tensor:
+        c = self.config
+        batch, tokens, _ = x.shape
+        qkv = self.qkv(x).view(batch, tokens, c.n_heads + 2 * c.n_kv_heads, c.head_dim)
+        if c.qk_norm:
+            q, k, v = qkv.split((c.n_heads, c.n_kv_heads, c.n_kv_heads), dim=2)
+            q, k = rotate(self.q_norm(q), step.cos, step.sin), rotate(self.k_norm(k), step.cos, step.sin)
+        else:
+            qk, v = qkv.split((c.n_heads + c.n_kv_heads, c.n_kv_heads), dim=2)
+            q, k = rotate(qk, step.cos, step.sin).split((c.n_heads, c.n_kv_heads), dim=2)
+        if cache is not None:
+            keys, values = cache.write(layer, k, v, step)
+        else:
+            keys, values = k.transpose(1, 2), v.transpose(1, 2)
+        if step.causal_from_empty:
+            out = F.scaled_dot_product_attention(
+                q.transpose(1, 2), keys, values, is_causal=True, enable_gqa=self.group > 1
+            )
+            return out.transpose(1, 2).reshape(batch, tokens, -1)
+        # Queries that share a KV head stand as more tokens of it: no KV is repeated (see docs/benchmarks.md).
+        folded = q.view(batch, tokens, c.n_kv_heads, self.group, c.head_dim).permute(0, 2, 3, 1, 4)
+        folded = folded.reshape(batch, c.n_kv_heads, self.group * tokens, c.head_dim)
+        out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=step.mask)
+        out = out.view(batch, c.n_kv_heads, self.group, tokens, c.head_dim).permute(0, 3, 1, 2, 4)
+        return out.reshape(batch, tokens, -1)
+
+
+class Llama(nn.Module):
+    """Embedding, layers, final norm and LM head, each usable alone."""
+
+    def __init__(self, config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
+        """Take a whole model's tensors by transformers' names; missing ones raise StudyError."""
+        super().__init__()
+        self.config = config
+        try:
+            self.embedding = nn.Parameter(tensors["model.embed_tokens.weight"], requires_grad=False)
+            prefix = "model.layers.{}."
+            self.layers = nn.ModuleList(
+                Block(config, _without_prefix(tensors, prefix.format(layer))) for layer in range(config.n_layers)
+            )
+            self.norm = RMSNorm(tensors["model.norm.weight"], config.norm_eps)
+            head = self.embedding.data if config.tied else tensors["lm_head.weight"]
+        except KeyError as error:
+            raise StudyError(f"model.safetensors: tensor {error.args[0]} is missing") from None
+        self.head = Linear(head)
+        cos, sin = rotation_table(config.head_dim, config.rope, config.max_positions)
+        self.register_buffer("cos", cos.to(head.device, head.dtype), persistent=False)
+        self.register_buffer("sin", sin.to(head.device, head.dtype), persistent=False)
+        self.cos: Tensor
+        self.sin: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
+    def pack(self) -> "Llama":
+        """Pack all linear weights for inference on the CPU (see Linear.pack); returns self."""
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.pack()
+        return self
+
+    def new_cache(self, batch: int, capacity: int, layers: int | None = None) -> KVCache:
+        """A cache for `layers` layers (all by default), at most `max_positions` tokens a row."""
+        c = self.config
+        if capacity > c.max_positions:
+            raise StudyError(f"context: {capacity} tokens needed, the model has room for {c.max_positions}")
+        n_layers = c.n_layers if layers is None else layers
+        return KVCache(n_layers, c.n_kv_heads, c.head_dim, batch, capacity, self.dtype, self.device)
+
+    def step(
+        self,
+        starts: list[int],
+        tokens: int,
+        capacity: int | None = None,
+        tree: Tensor | None = None,
+        depths: Tensor | None = None,
+    ) -> Step:
+        """Positions and mask for `tokens` new tokens at `starts[row]`."""
+        c = self.config
+        room = c.max_positions if capacity is None else capacity
+        return Step(self.cos, self.sin, starts, tokens, c.n_heads // c.n_kv_heads, room, tree, depths)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """`[batch, tokens] -> [batch, tokens, hidden]`, depth 0."""
+        return F.embedding(tokens, self.embedding)
+
+    def run(self, hidden: Tensor, first: int, last: int, step: Step, cache: KVCache | None = None) -> Tensor:
+        """Layers `first … last - 1` on hidden states at depth `first`; returns depth `last`."""
+        for layer in range(first, last):
+            hidden = self.layers[layer](hidden, step, cache, layer)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Final norm and LM head: `[…, hidden] -> […, vocab]`."""
+        return self.head(self.norm(hidden))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits `[batch, tokens, vocab]` of whole sequences, without a cache."""
+        step = self.step([0], tokens.shape[1])
+        return self.logits(self.run(self.embed(tokens), 0, self.config.n_layers, step))
+
+    def layer_bytes(self) -> int:
+        """Bytes of one layer's matrices (all layers are alike)."""
+        first = self.layers[0]
+        return sum(module.bytes for module in first.modules() if isinstance(module, Linear))
+
+
+def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if not found:
+        raise KeyError(prefix + "*")
+    return found
+
+
+def load_target(folder: str | Path, dtype: torch.dtype, device: str | torch.device = "cpu") -> Llama:
+    """Load `folder/config.json` and `folder/model.safetensors`; weights cast to `dtype`.
+
+    Raises StudyError for a missing, truncated or mismatched file.
+    """
+    config = LlamaConfig.read(folder)
+    path = Path(folder) / "model.safetensors"
+    tensors = {name: tensor.to(device, dtype) for name, tensor in read_tensors(path).items()}
+    found = tensors.get("model.embed_tokens.weight")
+    if found is not None and tuple(found.shape) != (config.vocab_size, config.hidden_size):
+        raise StudyError(
+            f"{path}: model.embed_tokens.weight is {tuple(found.shape)}, "
+            f"config.json says {(config.vocab_size, config.hidden_size)}"
+        )
+    return Llama(config, tensors).eval()

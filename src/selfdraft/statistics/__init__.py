@@ -1,0 +1,1 @@
+"""Raw rows to estimates with intervals, and the cost model."""

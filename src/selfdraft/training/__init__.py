@@ -1,0 +1,1 @@
+"""From captured hidden states to trained draft models."""

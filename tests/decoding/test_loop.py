@@ -1,0 +1,119 @@
+"""The speculative loop returns what vanilla decoding returns, and counts what happened."""
+
+import pytest
+import torch
+from tiny_llama import tiny_llama
+
+from selfdraft.decoding.drafter import ExitDrafter
+from selfdraft.decoding.loop import speculate, vanilla
+from selfdraft.decoding.policy import Policy
+from selfdraft.errors import StudyError
+from selfdraft.models.exit import untrained_exit
+
+GREEDY = Policy("greedy")
+
+
+def prompts(count, vocab=61, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 12, (count,), generator=generator).tolist()
+    return [torch.randint(0, vocab, (n,), generator=generator).tolist() for n in lengths]
+
+
+def perturbed_exit(target, layer, capacity, amount=0.1):
+    """A private copy, moved a little, so that some drafts are accepted and some are not."""
+    draft = untrained_exit(target, layer, capacity, torch.float32)
+    generator = torch.Generator().manual_seed(11)
+    for parameter in draft.parameters():
+        parameter.data += amount * torch.randn(parameter.shape, generator=generator)
+    return draft
+
+
+@pytest.mark.parametrize("capacity", ["head", "head_block"])
+@pytest.mark.parametrize("layer", [0, 2, 3])
+@pytest.mark.parametrize("gamma", [1, 3, 8])
+def test_greedy_output_is_vanillas_alone_and_in_a_batch(capacity, layer, gamma):
+    target = tiny_llama()
+    drafter = ExitDrafter(target, perturbed_exit(target, layer, capacity))
+    asked = prompts(5)
+    generator = torch.Generator().manual_seed(0)
+    alone = [vanilla(target, [prompt], GREEDY, 30, generator).tokens[0] for prompt in asked]
+    assert vanilla(target, asked, GREEDY, 30, generator).tokens == alone
+    batch = speculate(target, drafter, asked, GREEDY, gamma, 30, generator)
+    assert batch.tokens == alone
+    for prompt, expected in zip(asked, alone, strict=True):
+        one = speculate(target, drafter, [prompt], GREEDY, gamma, 30, generator)
+        assert one.tokens == [expected]
+        assert sum(len(cycle.tokens) for cycle in one.cycles) == 30
+        assert all(len(c.tokens) == c.accepted + 1 for c in one.cycles if not c.cut)
+
+
+@pytest.mark.parametrize("capacity", ["head", "head_block"])
+@pytest.mark.parametrize("policy", [GREEDY, Policy("warm", 0.8, top_p=0.9, top_k=20)], ids=["greedy", "warm"])
+def test_an_untrained_exit_at_the_last_layer_is_the_target_itself(capacity, policy):
+    target = tiny_llama()
+    drafter = ExitDrafter(target, untrained_exit(target, 3, capacity))
+    generator = torch.Generator().manual_seed(0)
+    result = speculate(target, drafter, prompts(4), policy, 4, 41, generator, trace=True)
+    whole = [cycle for cycle in result.cycles if not cycle.cut]
+    assert len(whole) > 20
+    assert all(cycle.accepted == 4 for cycle in whole)
+    assert all(cycle.overlap_sum == pytest.approx(4, abs=1e-4) for cycle in whole)
+
+
+def test_the_end_of_sequence_token_ends_a_row_and_marks_its_cycle():
+    target = tiny_llama()
+    drafter = ExitDrafter(target, perturbed_exit(target, 2, "head"))
+    generator = torch.Generator().manual_seed(0)
+    asked = prompts(3)
+    full = vanilla(target, asked, GREEDY, 30, generator).tokens
+    eos = frozenset({full[0][7], full[1][11]})
+    expected = [row[: next((i for i, t in enumerate(row) if t in eos), 29) + 1] for row in full]
+    assert vanilla(target, asked, GREEDY, 30, generator, eos).tokens == expected
+    result = speculate(target, drafter, asked, GREEDY, 4, 30, generator, eos)
+    assert result.tokens == expected
+    for row in (0, 1):
+        assert [cycle for cycle in result.cycles if cycle.row == row][-1].cut
+
+
+def test_new_tokens_follow_their_limit_exactly():
+    target = tiny_llama()
+    drafter = ExitDrafter(target, untrained_exit(target, 3, "head"))
+    generator = torch.Generator().manual_seed(0)
+    for limit in (1, 2, 5, 6):
+        result = speculate(target, drafter, [[4, 5]], GREEDY, 4, limit, generator)
+        assert [len(row) for row in result.tokens] == [limit]
+
+
+def test_the_same_seed_gives_the_same_sample():
+    target = tiny_llama()
+    drafter = ExitDrafter(target, perturbed_exit(target, 1, "head_block"))
+    policy = Policy("hot", 1.2)
+    runs = [
+        speculate(target, drafter, prompts(3), policy, 3, 20, torch.Generator().manual_seed(seed)).tokens
+        for seed in (1, 1, 2)
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "gamma", "limit", "message"),
+    [
+        ([[1], []], 4, 5, "prompt 1: empty"),
+        ([[1]], 0, 5, "gamma: 0"),
+        ([[1]], 4, 0, "max_new_tokens: 0"),
+        ([[1] * 250], 4, 5, "do not fit into the target's context of 256"),
+    ],
+)
+def test_bad_input_is_one_clear_line(asked, gamma, limit, message):
+    target = tiny_llama()
+    drafter = ExitDrafter(target, untrained_exit(target, 1, "head"))
+    with pytest.raises(StudyError, match=message):
+        speculate(target, drafter, asked, GREEDY, gamma, limit, torch.Generator())
+
+
+def test_nan_logits_are_an_error():
+    target = tiny_llama()
+    target.norm.weight.data[0] = float("nan")
+    for policy in (GREEDY, Policy("t1", 1.0)):
+        with pytest.raises(StudyError, match="NaN"):
+            vanilla(target, [[1, 2]], policy, 3, torch.Generator())
