@@ -10,7 +10,8 @@ from selfdraft.errors import StudyError
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_p", "top_k"), [(0.7, 0.95, 0), (1.0, 1.0, 5), (1.5, 0.8, 40), (0.3, 0.5, 1), (1.0, 1.0, 0)]
+    ("temperature", "top_p", "top_k"),
+    [(0.7, 0.95, 0), (1.0, 1.0, 5), (1.5, 0.8, 40), (0.3, 0.5, 1), (1.0, 1.0, 0)],
 )
 def test_distribution_equals_transformers_warpers(temperature, top_p, top_k):
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper

@@ -32,7 +32,10 @@ class Cycle:
 
 @dataclass
 class Timings:
-    """Seconds of the phases of one generation, and bytes of weights and KV read while decoding."""
+    """Seconds of the phases of one generation, and bytes of weights and KV read while decoding.
+
+    What a consumer of `cycles` does between two cycles is in none of them.
+    """
 
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -136,8 +139,7 @@ def cycles(
     session = Session(target, prompts, max_new_tokens + gamma, drafter.depth)
     drafter.start(session)
     remaining = [max_new_tokens] * len(prompts)
-    decode_begin = _clock(clock)
-    timings.prefill_s = decode_begin - begin
+    timings.prefill_s = _clock(clock) - begin
     while any(remaining):
         t0 = _clock(clock)
         # The verification itself returns one token: no more are drafted than can be returned.
@@ -164,9 +166,7 @@ def cycles(
             if ends is not None:
                 new = new[: ends + 1]
             cut = ends is not None or now < gamma or left <= gamma
-            finished.append(
-                Cycle(row, now, min(counts[row], len(new)), new, cut, overlaps[row] if overlaps else None)
-            )
+            finished.append(Cycle(row, now, min(counts[row], len(new)), new, cut, overlaps[row] if overlaps else None))
             remaining[row] = 0 if ends is not None else left - len(new)
             advance[row] = counts[row] + 1 if remaining[row] else 0
         session.commit(accepted, next_token, advance)
@@ -175,7 +175,7 @@ def cycles(
         timings.verify_s += t2 - t1
         timings.accept_s += t3 - t2
         timings.bytes_read = session.bytes_read
-        timings.decode_s = t3 - decode_begin
+        timings.decode_s += t3 - t0
         yield from finished
 
 

@@ -47,7 +47,13 @@ class LlamaConfig:
             raise StudyError(f"{where}: hidden_act: {raw['hidden_act']!r} is not supported; silu is")
         missing = [
             key
-            for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+            for key in (
+                "vocab_size",
+                "hidden_size",
+                "intermediate_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+            )
             if key not in raw
         ]
         if missing:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 from selfdraft.models.cache import KVCache, Step
-from selfdraft.models.llama import Block, Llama
 from selfdraft.models.linear import Linear, RMSNorm
+from selfdraft.models.llama import Block, Llama
 from selfdraft.models.weights import read_tensors
 
 CAPACITIES = ("head", "head_block")

@@ -46,7 +46,7 @@ class Block(nn.Module):
         """The layer's tensors by transformers' names (the inverse of the constructor)."""
         c = self.config
         q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-        named = {
+        named: dict[str, Tensor] = {
             "input_layernorm.weight": self.input_norm.weight,
             "post_attention_layernorm.weight": self.post_norm.weight,
         }
@@ -61,7 +61,10 @@ class Block(nn.Module):
                 if tensor is not None:
                     named |= {f"{n}.{kind}": t for n, t in zip(names, tensor.split(sizes), strict=True)}
         if c.qk_norm:
-            named |= {"self_attn.q_norm.weight": self.q_norm.weight, "self_attn.k_norm.weight": self.k_norm.weight}
+            named |= {
+                "self_attn.q_norm.weight": self.q_norm.weight,
+                "self_attn.k_norm.weight": self.k_norm.weight,
+            }
         return named
 
     def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None, layer: int = 0) -> Tensor:

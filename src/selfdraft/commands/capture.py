@@ -1,0 +1,25 @@
+"""`selfdraft capture`: one teacher pass over all splits."""
+
+import argparse
+
+HELP_DATA = "folder made by `selfdraft data`"
+HELP_TARGET = "folder made by `selfdraft target`"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", required=True, help=HELP_TARGET)
+    parser.add_argument("--data", required=True, help=HELP_DATA)
+    parser.add_argument("--depths", required=True, type=int, nargs="+", help="layers run before each kept state")
+    parser.add_argument("--out-dir", required=True, help="folder to write")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the teacher pass")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+
+
+def run(args: argparse.Namespace) -> None:
+    from selfdraft.models.runtime import start
+    from selfdraft.sequences import SPLITS, read_sequences
+    from selfdraft.training.capture import capture
+
+    target = start(args.target, args.dtype, args.device, args.threads).pack()
+    capture(target, {split: read_sequences(args.data, split) for split in SPLITS}, args.depths, args.out_dir)

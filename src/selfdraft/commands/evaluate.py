@@ -1,0 +1,92 @@
+"""`selfdraft evaluate`: quality, acceptance and speed of any set of checkpoints, in one results.csv."""
+
+import argparse
+
+from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+
+POLICIES = '{"greedy": {"temperature": 0.0}, "t0.7": {"temperature": 0.7, "top_p": 0.95, "top_k": 0}}'
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help=f"the target: {HELP_TARGET} (default: the one under results/target)")
+    parser.add_argument("--data", help=f"{HELP_DATA} (default: the one under results/data)")
+    parser.add_argument("--checkpoints", required=True, nargs="+", help="checkpoint folders, or patterns of them")
+    parser.add_argument("--gammas", type=int, nargs="+", default=[4], help="draft lengths")
+    parser.add_argument("--policies", default=POLICIES, help="sampling policies by name, as JSON")
+    parser.add_argument("--acceptance", default="{}", help="the config's `acceptance` section as JSON")
+    parser.add_argument("--speed", default="{}", help="the config's `speed` section as JSON")
+    parser.add_argument("--statistics", default="{}", help="the config's `statistics` section as JSON")
+    parser.add_argument("--no-speed", action="store_true", help="leave out the timing runs")
+    parser.add_argument("--out-dir", required=True, help="folder for the raw tables and results.csv")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+
+
+def run(args: argparse.Namespace) -> None:
+    import json
+    import tempfile
+    from pathlib import Path
+
+    from selfdraft.cli import dispatch
+    from selfdraft.commands.folders import expand, only_folder
+    from selfdraft.commands.settings import json_option
+    from selfdraft.errors import StudyError
+    from selfdraft.models.config import LlamaConfig
+    from selfdraft.models.exit import check_layer, read_checkpoint_config, shared_depth
+
+    target = only_folder(args.model, "results/target", "model.safetensors", "--model")
+    data = only_folder(args.data, "results/data", "held_out.safetensors", "--data")
+    checkpoints = expand(args.checkpoints, "draft.safetensors", "--checkpoints")
+    policies = json_option(args.policies, "--policies")
+    for gamma in args.gammas:
+        if gamma < 1:
+            raise StudyError(f"--gammas: {gamma} is not ≥ 1")
+    n_layers = LlamaConfig.read(target).n_layers
+    depths = set()
+    names: dict[str, str] = {}
+    for folder in checkpoints:
+        config = read_checkpoint_config(folder)
+        check_layer(config["layer"], n_layers, f"{folder}/config.json")
+        depths.add(shared_depth(config["layer"], config["capacity"]))
+        if (name := Path(folder).name) in names:
+            raise StudyError(f"--checkpoints: {folder} and {names[name]} have the same name; rename one")
+        names[name] = folder
+
+    out = Path(args.out_dir)
+    machine = ["--device", args.device, *(["--threads", str(args.threads)] if args.threads else [])]
+    common = ["--target", target, "--data", data, *machine]
+    raw: dict[str, list[str]] = {"quality": [], "acceptance": [], "speed": []}
+
+    def stage(name: str, *options: str, table: str | None = None) -> None:
+        if table is not None:
+            raw[name].append(table)
+            options = (*options, "--out", table)
+        dispatch([name, *options])
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".capture.", dir=out) as folder:
+        states = str(Path(folder) / "states")
+        stage("capture", *common, "--depths", *map(str, sorted(depths)), "--out-dir", states)
+        for name, checkpoint in names.items():
+            table = str(out / "raw" / "quality" / f"{name}.csv")
+            stage("quality", *common, "--capture", states, "--checkpoint", checkpoint, table=table)
+    for policy, settings in policies.items():
+        chosen = ["--policy", policy, "--policy-settings", json.dumps(settings)]
+        for name, checkpoint in names.items():
+            for gamma in args.gammas:
+                table = str(out / "raw" / "acceptance" / f"{name}_gamma{gamma}_{policy}.csv")
+                point = ["--checkpoint", checkpoint, "--gamma", str(gamma), "--settings", args.acceptance]
+                stage("acceptance", *common, *chosen, *point, table=table)
+        if not args.no_speed:
+            points = json.dumps([[name, gamma] for name in names for gamma in args.gammas])
+            table = str(out / "raw" / "speed" / f"{policy}.csv")
+            options = ["--checkpoints", *checkpoints, "--points", points, "--settings", args.speed]
+            stage("speed", *common, *chosen, *options, table=table)
+    tables: list[str] = []
+    for name, files in raw.items():
+        if files:
+            stage("gather", "--tables", *files, "--out", str(out / f"{name}.csv"))
+            tables += [f"--{name}", str(out / f"{name}.csv")]
+    stage("machine", *machine, "--out", str(out / "machine.json"))
+    tables += ["--machine", str(out / "machine.json"), "--settings", args.statistics]
+    stage("results", *tables, "--out", str(out / "results.csv"))

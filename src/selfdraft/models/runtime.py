@@ -1,0 +1,22 @@
+"""What every stage does first: threads, float32 kept exact, the target loaded."""
+
+from pathlib import Path
+
+import torch
+
+from selfdraft.errors import StudyError
+from selfdraft.models.llama import Llama, load_target
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+
+
+def start(folder: str | Path, dtype: str, device: str = "cpu", threads: int | None = None) -> Llama:
+    """Load the target for computing in `dtype` on `device`, with `threads` CPU threads."""
+    if threads:
+        torch.set_num_threads(threads)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise StudyError(f"--device {device}: no CUDA device is available; use --device cpu")
+    torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32: identity claims rest on it
+    if dtype not in DTYPES:
+        raise StudyError(f"dtype: {dtype!r} is unknown; one of {', '.join(DTYPES)} is right")
+    return load_target(folder, DTYPES[dtype], device)
