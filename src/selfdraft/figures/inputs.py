@@ -1,0 +1,143 @@
+"""What a figure reads: tables cut to one sweep, training logs, and the overrides of the style."""
+
+import difflib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from selfdraft.errors import StudyError
+from selfdraft.figures.style import Style
+from selfdraft.statistics.columns import NUMERIC_SETTINGS, SETTINGS
+from selfdraft.statistics.raw_tables import numbers, read_raw, read_text
+
+TEXT_COLUMNS = (*SETTINGS, "interval_note", "commit", "config_hash")
+CHECKPOINT_NAME = re.compile(r"layer(?P<layer>\d+)_T(?P<T>[\d.]+)_(?P<capacity>\w+)")
+
+
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """The object in a JSON option. Raises StudyError naming the option."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise StudyError(f"{option}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise StudyError(f'{option}: {text} is not an object like {{"layer": [14, 21]}}')
+    return value
+
+
+def checked_sweep(sweep: dict[str, Any]) -> dict[str, list[Any]]:
+    """A grid of settings, each value a list. Raises StudyError for a key that is no setting."""
+    for key in sweep:
+        if key not in SETTINGS:
+            near = difflib.get_close_matches(key, SETTINGS, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(SETTINGS)}"
+            raise StudyError(f"--sweep: {key}: unknown key{hint}")
+    grid = {key: value if isinstance(value, list) else [value] for key, value in sweep.items()}
+    for key, values in grid.items():
+        for value in values:
+            if key in NUMERIC_SETTINGS and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise StudyError(f"--sweep: {key}: {value!r} is not a number")
+    return grid
+
+
+def select(table: pd.DataFrame, sweep: dict[str, list[Any]], path: Path) -> pd.DataFrame:
+    """The rows whose settings lie in the sweep's grid. Raises StudyError if there are none."""
+    left = table
+    for key, values in sweep.items():
+        if key not in table.columns:
+            continue
+        left = left[left[key].isin(values)]
+        if left.empty:
+            have = ", ".join(str(value) for value in sorted(table[key].dropna().unique()))
+            raise StudyError(f"{path}: no row left for the sweep at {key} in {values}; the table has {have or 'none'}")
+    return left.reset_index(drop=True)
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """results.csv: settings and notes as text, every other column as floats, empty as NaN."""
+    table = read_text(path)
+    missing = [name for name in SETTINGS if name not in table.columns]
+    if missing:
+        raise StudyError(f"{path}: column {', '.join(missing)} is missing; is this a results.csv?")
+    floats = [name for name in table.columns if name in NUMERIC_SETTINGS or name not in TEXT_COLUMNS]
+    return table.assign(**{name: numbers(table, name, path) for name in floats})
+
+
+@dataclass(frozen=True)
+class Log:
+    """One checkpoint's training log; `settings` are read from its folder's name, {} if it says none."""
+
+    name: str
+    settings: dict[str, Any]
+    lines: pd.DataFrame
+
+
+def read_log(path: Path) -> Log:
+    """A train_log.jsonl; the checkpoint is the folder it lies in. Raises StudyError naming the line."""
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise StudyError(f"{path}: file not found") from None
+    lines = []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+            lines.append({key: line.get(key) for key in ("tokens", "loss", "held_out_kl")})
+        except (json.JSONDecodeError, AttributeError):
+            raise StudyError(f"{path}: line {number}: not a JSON object; is the file cut short?") from None
+    if not lines:
+        raise StudyError(f"{path}: the training log is empty")
+    found = CHECKPOINT_NAME.fullmatch(path.parent.name)
+    settings: dict[str, Any] = {}
+    if found:
+        settings = {"layer": int(found["layer"]), "T": float(found["T"]), "capacity": found["capacity"]}
+    try:
+        table = pd.DataFrame(lines).astype(float)
+    except (TypeError, ValueError):
+        raise StudyError(f"{path}: tokens, loss and held_out_kl are not all numbers or null") from None
+    return Log(path.parent.name, settings, table)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files a figure may read. Asking for one that was not given is a StudyError."""
+
+    results_path: Path | None = None
+    acceptance_path: Path | None = None
+    log_paths: tuple[Path, ...] = ()
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    style: Style = field(default_factory=Style)
+
+    def results(self) -> pd.DataFrame:
+        """The rows of results.csv in the sweep."""
+        if self.results_path is None:
+            raise StudyError("--results: not given; this figure reads results.csv")
+        return select(read_results(self.results_path), self.sweep, self.results_path)
+
+    def acceptance(self) -> pd.DataFrame:
+        """The rows per cycle in the sweep, settings as numbers where they are numbers."""
+        if self.acceptance_path is None:
+            raise StudyError("--acceptance: not given; this figure reads the acceptance rows")
+        rows = read_raw(self.acceptance_path, "acceptance")
+        settings = {name: pd.to_numeric(rows[name]) for name in NUMERIC_SETTINGS}
+        return select(rows.assign(**settings), self.sweep, self.acceptance_path)
+
+    def logs(self) -> list[Log]:
+        """The training logs in the sweep, ordered by layer, T and capacity."""
+        if not self.log_paths:
+            raise StudyError("--logs: not given; this figure reads train_log.jsonl files")
+        logs = [read_log(path) for path in self.log_paths]
+        kept = [
+            log
+            for log in logs
+            if all(log.settings[key] in self.sweep.get(key, [log.settings[key]]) for key in log.settings)
+        ]
+        if not kept:
+            names = ", ".join(log.name for log in logs)
+            raise StudyError(f"--logs: no checkpoint of the sweep among {names}")
+        order = ("layer", "T", "capacity")
+        return sorted(kept, key=lambda log: (*(log.settings.get(key, "") for key in order), log.name))

@@ -1,0 +1,45 @@
+"""Measured against predicted speed-up, and what the loop itself costs (efficiency)."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from selfdraft.figures import style
+from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.series import lines, split
+
+
+def draw(inputs: Inputs) -> Figure:
+    """Left: measured over predicted, on the diagonal if the cost model held. Right: their ratio by layer."""
+    made = split(inputs.results(), "layer")
+    figure, axes = style.canvas(inputs.style, style.FULL, 2.6, columns=2, width_ratios=(1, 1.45))
+    left, right = axes
+    left.set(xlabel="predicted_speedup (cost model)", ylabel="speedup (measured)")
+    right.set(xlabel="exit layer", ylabel="efficiency (speedup / predicted)")
+    ends: list[float] = []
+    for series in made:
+        x, x_low, x_high = series.values("predicted_speedup")
+        y, y_low, y_high = series.values("speedup")
+        known = np.isfinite(x) & np.isfinite(y)
+        if not known.any():
+            continue
+        color = series.look.color
+        left.plot(x[known], y[known], label=series.label, linestyle="", **series.look.of_markers())
+        style.intervals(left, x[known], y_low[known], y_high[known], color)
+        style.intervals(left, y[known], x_low[known], x_high[known], color, axis="x")
+        ends += [float(f(v[known])) for f in (np.nanmin, np.nanmax) for v in (x, y)]
+        for low, high in ((x_low, x_high), (y_low, y_high)):
+            ends += [float(end) for end in (*low[known], *high[known]) if np.isfinite(end)]
+    if ends:
+        margin = max(0.06 * (max(ends) - min(ends)), 0.02)
+        span = (min(ends) - margin, max(ends) + margin)
+        left.plot(span, span, label="measured = predicted", **style.REFERENCE)
+        left.set(xlim=span, ylim=span, aspect="equal")
+    else:
+        style.not_measured(left, "predicted_speedup")
+    if lines(right, made, "layer", "efficiency"):
+        right.axhline(1.0, **style.REFERENCE)
+        found = np.concatenate([series.values("efficiency")[0] for series in made])
+        text = f"median efficiency {np.nanmedian(found):.2f}"
+        left.text(0.04, 0.97, text, transform=left.transAxes, ha="left", va="top")
+    style.legend_above(figure, axes)
+    return figure

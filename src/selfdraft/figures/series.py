@@ -1,0 +1,144 @@
+"""Rows of a table -> the lines of a panel: one per combination of the settings that vary beside x."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from selfdraft.figures import style
+from selfdraft.statistics.columns import SETTINGS
+
+CAPACITIES = ("head", "head_block")  # these keep their colours in every figure
+NAMED = {"layer": "layer {:g}", "T": "T {:g}", "gamma": "gamma {:g}", "seed": "seed {:g}"}
+# the order of the words of a label, and of the lines of a legend
+ORDER = ("drafter", "dataset", "objective", "capacity", "layer", "T", "policy", "gamma", "seed")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and line style; the last two tell the lines apart in grey."""
+
+    color: str
+    marker: str
+    line: Any
+    hatch: str
+    filled: bool
+
+    def of_markers(self) -> dict[str, Any]:
+        """Keywords of Axes.plot for the markers."""
+        face = self.color if self.filled else "white"
+        return {"color": self.color, "marker": self.marker, "markerfacecolor": face, "markeredgewidth": 0.9}
+
+    def of_bars(self) -> dict[str, Any]:
+        """Keywords of Axes.bar; hollow bars are hatched in their colour."""
+        if self.filled:
+            return {"facecolor": self.color, "edgecolor": "white", "linewidth": 0.3, "hatch": self.hatch}
+        return {"facecolor": "white", "edgecolor": self.color, "linewidth": 0.7, "hatch": self.hatch}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Rows that one line joins, ordered by x."""
+
+    label: str
+    look: Look
+    rows: pd.DataFrame
+
+    def values(self, name: str) -> tuple[Any, Any, Any]:
+        """Value, low and high, arrays [rows]; NaN where the table has none, or lacks the column."""
+        columns = (name, f"{name}_low", f"{name}_high")
+        empty = np.full(len(self.rows), np.nan)
+        value, low, high = (self.rows[c].to_numpy(float) if c in self.rows else empty for c in columns)
+        return value, low, high
+
+
+def word(name: str, value: Any) -> str:
+    """A setting as the legend says it."""
+    return NAMED[name].format(value) if name in NAMED else str(value)
+
+
+def split(rows: pd.DataFrame, x: str, ignore: Sequence[str] = ()) -> list[Series]:
+    """One Series per combination of the settings, other than `x` and `ignore`, that occur.
+
+    Rows that differ in `ignore` alone carry the same measurement (quality does not depend on policy
+    and gamma) and are drawn once. Labels name what varies; the capacity if nothing does.
+    """
+    names = [name for name in ORDER if name in SETTINGS and name != x and name not in ignore]
+    rows = rows.drop_duplicates([*names, x]) if ignore else rows
+    vary = [name for name in names if rows[name].nunique(dropna=False) > 1]
+    if not vary:
+        label = ", ".join(word("capacity", value) for value in rows["capacity"].unique() if x != "capacity")
+        return [Series(label, look(0, 0), rows.sort_values(x))]
+    groups = sorted(rows.groupby(vary, dropna=False, sort=True), key=lambda group: _rank(vary, group[0]))
+    made = []
+    known = capacities(rows)
+    seen: dict[str, int] = {}
+    for index, (key, part) in enumerate(groups):
+        label = ", ".join(word(name, value) for name, value in zip(vary, key, strict=True))
+        colour, variant = index, 0
+        if len(known) > 1 and x != "capacity":
+            capacity = str(part["capacity"].iloc[0])
+            colour, variant = known.index(capacity), seen.get(capacity, 0)
+            seen[capacity] = variant + 1
+        made.append(Series(label, look(colour, variant), part.sort_values(x)))
+    return made
+
+
+def capacities(rows: pd.DataFrame) -> list[str]:
+    """The capacities that occur, head and head_block first."""
+    found = [str(value) for value in rows["capacity"].unique()]
+    return [c for c in CAPACITIES if c in found] + sorted(set(found) - set(CAPACITIES))
+
+
+def _rank(names: Sequence[str], key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Known capacities in their own order, numbers by size, the rest by name."""
+    found = []
+    for name, value in zip(names, key, strict=True):
+        is_known = name == "capacity" and value in CAPACITIES
+        found.append((CAPACITIES.index(value) if is_known else len(CAPACITIES), value))
+    return tuple(found)
+
+
+def look(colour: int, variant: int) -> Look:
+    """The look of a colour's first, second … line: the second on has hollow markers."""
+    place = colour + 2 * variant
+    return Look(
+        style.PALETTE[colour % len(style.PALETTE)],
+        style.MARKERS[place % len(style.MARKERS)],
+        style.LINES[place % len(style.LINES)],
+        style.HATCHES[place % len(style.HATCHES)],
+        variant == 0,
+    )
+
+
+def lines(ax: Axes, made: Sequence[Series], x: str, name: str, apart: float = 0.05) -> bool:
+    """Draw `name` over `x` with intervals, the series a little apart; False if nothing was measured."""
+    places = np.unique(np.concatenate([s.rows[x].to_numpy(float) for s in made]))
+    step = float(np.min(np.diff(places))) if len(places) > 1 else 1.0
+    drawn = False
+    for index, series in enumerate(made):
+        value, low, high = series.values(name)
+        known = np.isfinite(value)
+        if not known.any():
+            continue
+        drawn = True
+        shift = apart * step * (index - (len(made) - 1) / 2)
+        at = series.rows[x].to_numpy(float) + shift
+        ax.plot(
+            at[known],
+            value[known],
+            label=series.label,
+            linestyle=series.look.line,
+            **series.look.of_markers(),
+        )
+        style.intervals(ax, at[known], low[known], high[known], series.look.color)
+    if drawn:
+        style.ticks_at(ax, places)
+        if len(places) == 1:
+            ax.set_xlim(places[0] - 0.5, places[0] + 0.5)
+    else:
+        style.not_measured(ax, name)
+    return drawn

@@ -1,0 +1,164 @@
+"""Raw tables -> results.csv: one row per measured point, every estimate with its interval."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from selfdraft.errors import StudyError
+from selfdraft.files import whole_file
+from selfdraft.statistics import estimates
+from selfdraft.statistics.bootstrap import Bootstrap, Estimate
+from selfdraft.statistics.columns import (
+    CHECKPOINT,
+    SETTINGS,
+    TRAINED,
+    WITHOUT_INTERVAL,
+    results_columns,
+)
+from selfdraft.statistics.raw_tables import read_raw
+
+Key = tuple[str, ...]
+
+
+def _groups(table: pd.DataFrame | None, columns: Sequence[str]) -> dict[Key, pd.DataFrame]:
+    """Rows by settings; the keys are tuples of canonical strings."""
+    if table is None:
+        return {}
+    return {tuple(map(str, key)): rows for key, rows in table.groupby(list(columns), sort=False)}
+
+
+def _order(key: Key) -> tuple[Any, ...]:
+    """Points in the order layer, T, capacity, policy, gamma, then whatever is left."""
+    named = dict(zip(SETTINGS, key, strict=True))
+
+    def number(name: str) -> float:
+        return float(named[name]) if named[name] else -1.0
+
+    return (number("layer"), number("T"), named["capacity"], named["policy"], number("gamma"), key)
+
+
+def _only_one(rows: pd.DataFrame, columns: Sequence[str], path: Path, what: str) -> None:
+    """Rows that are compared must come from one kind of run."""
+    for column in columns:
+        found = sorted(rows[column].unique())
+        if len(found) > 1:
+            raise StudyError(
+                f"{path}: column {column}: {what} mixes {', '.join(map(repr, found))}; "
+                "measure them in one run, or keep them in tables apart"
+            )
+
+
+def _checkpoint(key: Key) -> Key:
+    return tuple(value for name, value in zip(SETTINGS, key, strict=True) if name in CHECKPOINT)
+
+
+def make_results(
+    quality: Path | None,
+    acceptance: Path | None,
+    speed: Path | None,
+    bandwidth_gb_s: float | None,
+    bootstrap: Bootstrap,
+    commit: str,
+    config_hash: str,
+) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and the rows of results.csv, as text.
+
+    A row for each point of the acceptance and speed tables, with its checkpoint's quality; a
+    checkpoint that has quality alone gets one row without policy and gamma. What was not measured
+    is empty. Raises StudyError naming the file and column that is wrong.
+    """
+    tables = {
+        kind: None if path is None else read_raw(path, kind)
+        for kind, path in (("quality", quality), ("acceptance", acceptance), ("speed", speed))
+    }
+    speculative = baselines = tables["speed"]
+    if tables["speed"] is not None and speed is not None:
+        is_ours = tables["speed"]["method"] == "speculative"
+        speculative, baselines = tables["speed"][is_ours], tables["speed"][~is_ours]
+        for (policy, _), runs in tables["speed"].groupby(["policy", "dataset"]):
+            _only_one(runs, ("dtype", "threads", "device"), speed, f"policy {policy}")
+    of_quality = _groups(tables["quality"], CHECKPOINT)
+    of_acceptance = _groups(tables["acceptance"], SETTINGS)
+    of_speed = _groups(speculative, SETTINGS)
+    of_baseline = _groups(baselines, ("method", "policy", "dataset"))
+
+    points = set(of_acceptance) | set(of_speed)
+    alone = set(of_quality) - {_checkpoint(key) for key in points}
+    for checkpoint in alone:
+        named = dict(zip(CHECKPOINT, checkpoint, strict=True))
+        points.add(tuple(named.get(name, "") for name in SETTINGS))
+    if not points:
+        raise StudyError(f"{speed}: column method: no speculative rows; measure at least one point")
+
+    rows: list[dict[str, str]] = []
+    max_gamma = 0
+    of_checkpoint: dict[Key, dict[str, Estimate]] = {}
+    for key in sorted(points, key=_order):
+        named = dict(zip(SETTINGS, key, strict=True))
+        name, checkpoint = "/".join(key), _checkpoint(key)
+        row = dict(named)
+        found: dict[str, Estimate] = {}
+        if checkpoint in of_quality:
+            if checkpoint not in of_checkpoint:
+                of_checkpoint[checkpoint] = estimates.quality(of_quality[checkpoint], bootstrap, "/".join(checkpoint))
+            found |= of_checkpoint[checkpoint]
+            for column in TRAINED:
+                row[column] = _number(of_quality[checkpoint][column].iloc[0])
+        if key in of_acceptance and acceptance is not None:
+            cycles = of_acceptance[key]
+            _only_one(cycles, ("dtype",), acceptance, f"point {name}")
+            gamma = int(named["gamma"])
+            max_gamma = max(max_gamma, gamma)
+            found |= estimates.acceptance(cycles, gamma, bootstrap, name)
+            row["identical"] = _number(estimates.identical(cycles))
+        if key in of_speed and baselines is not None:
+            where = (named["policy"], named["dataset"])
+            found |= estimates.speed(
+                of_speed[key],
+                of_baseline.get(("vanilla", *where), baselines.iloc[:0]),
+                of_baseline.get(("transformers", *where), baselines.iloc[:0]),
+                bandwidth_gb_s,
+                bootstrap,
+                name,
+            )
+        row |= _cells(found)
+        row |= {"interval_note": _note(found), "commit": commit, "config_hash": config_hash}
+        rows.append(row)
+    return results_columns(max_gamma), rows
+
+
+def _number(value: float | None) -> str:
+    """Nine significant digits, whole numbers whole; empty for what was not measured."""
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else f"{value:.9g}"
+
+
+def _cells(found: dict[str, Estimate]) -> dict[str, str]:
+    cells = {}
+    for name, estimate in found.items():
+        cells[name] = _number(estimate.value)
+        if name not in WITHOUT_INTERVAL:
+            cells |= {f"{name}_low": _number(estimate.low), f"{name}_high": _number(estimate.high)}
+    return cells
+
+
+def _note(found: dict[str, Estimate]) -> str:
+    """Each unusual interval once, with the names it concerns: "no interval: 5 prompts, … (tv, overlap)"."""
+    names = defaultdict(list)
+    for name, estimate in found.items():
+        if estimate.note:
+            names[estimate.note].append(name)
+    return "; ".join(f"{note} ({', '.join(which)})" for note, which in names.items())
+
+
+def write_results(path: Path, columns: Sequence[str], rows: Sequence[dict[str, str]]) -> None:
+    """Write results.csv whole; a column that a row lacks is empty."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,35 @@
+"""A synthetic study and its results.csv, made once for all figure tests."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "statistics"))
+
+import synthetic_study
+
+from selfdraft.statistics.bootstrap import Bootstrap
+from selfdraft.statistics.tables import make_results, write_results
+
+
+def with_results(folder, **sizes):
+    study = synthetic_study.write_study(folder, **sizes)
+    tables = [study / f"{kind}.csv" for kind in ("quality", "acceptance", "speed")]
+    columns, rows = make_results(*tables, 31.0, Bootstrap(resamples=199), "abc", "123")
+    write_results(study / "results.csv", columns, rows)
+    return study
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """The default study's sweeps, with intervals."""
+    return with_results(tmp_path_factory.mktemp("study"), conversations=20, prompts=10)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """One point, too few units for any interval."""
+    grid = {"layer": [1], "T": [1.0], "capacity": ["head"], "gamma": [2], "policy": ["greedy"]}
+    sizes = {"conversations": 3, "prompts": 3, "speed_prompts": 2}
+    return with_results(tmp_path_factory.mktemp("tiny"), sweeps={"one": grid}, **sizes)

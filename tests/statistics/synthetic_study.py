@@ -1,0 +1,218 @@
+"""Raw tables of a study that was never run, with numbers of a likely size, for tests and for looking at figures.
+
+`python tests/statistics/synthetic_study.py OUT_DIR` writes OUT_DIR/{quality,acceptance,speed}.csv,
+machine.json and checkpoints/*/train_log.jsonl.
+"""
+
+import csv
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from selfdraft.statistics.columns import CHECKPOINT, RAW_COLUMNS, SETTINGS
+
+N_LAYERS = 30
+SWEEPS = {
+    "layers": {
+        "layer": [6, 14, 21, 29],
+        "T": [1.0],
+        "capacity": ["head", "head_block"],
+        "gamma": [4],
+        "policy": ["greedy", "t0.7"],
+    },
+    "temperature": {
+        "layer": [21],
+        "T": [1.0, 2.0, 4.0],
+        "capacity": ["head_block"],
+        "gamma": [4],
+        "policy": ["greedy"],
+    },
+    "gamma": {
+        "layer": [14, 21],
+        "T": [1.0],
+        "capacity": ["head_block"],
+        "gamma": [2, 4, 8],
+        "policy": ["greedy"],
+    },
+}
+KL = {"head": (7.5, 7.1, 6.5, 0.0), "head_block": (4.6, 3.8, 2.3, 0.0)}
+ALPHA = {"head": (0.22, 0.27, 0.35, 0.999), "head_block": (0.38, 0.47, 0.62, 0.999)}
+VANILLA_STEP_S = 0.030
+
+
+def points(sweeps=SWEEPS):
+    """Settings of every point, in the order of SETTINGS, without repeats."""
+    seen = {}
+    for sweep in sweeps.values():
+        grid = [sweep[name] for name in ("layer", "T", "capacity", "gamma", "policy")]
+        for layer, T, capacity, gamma, policy in itertools.product(*grid):
+            key = ("early_exit", layer, T, capacity, "kl", 0, policy, gamma, "sharegpt")
+            seen[key] = dict(zip(SETTINGS, key, strict=True))
+    return list(seen.values())
+
+
+def at_layer(table, point):
+    """A value between those of the four layers of the default study."""
+    return float(np.interp(point["layer"], (6, 14, 21, 29), table[point["capacity"]]))
+
+
+def quality_rows(point, conversations, rng):
+    """One row per held-out conversation; the teacher's values do not depend on the draft."""
+    shared = np.random.default_rng(1)
+    kl = at_layer(KL, point) * (1.0 + 0.08 * np.log2(point["T"]))
+    for number in range(conversations):
+        tokens = int(shared.integers(60, 400))
+        hard = shared.lognormal(0.0, 0.25)
+        teacher_ce = 1.55 * hard
+        agreement = 1.0 / (1.0 + 0.6 * kl)
+        yield {name: point[name] for name in CHECKPOINT} | {
+            "conversation": f"c{number}",
+            "tokens": tokens,
+            "kl_sum": tokens * kl * hard / point["T"],
+            "kl_at_1_sum": tokens * kl * hard,
+            "ce_sum": tokens * (teacher_ce + 0.8 * kl * hard),
+            "top1_sum": rng.binomial(tokens, 0.62 * agreement),
+            "top5_sum": rng.binomial(tokens, min(0.99, 0.82 * agreement + 0.05)),
+            "agreement_sum": rng.binomial(tokens, agreement),
+            "teacher_ce_sum": tokens * teacher_ce,
+            "teacher_top1_sum": shared.binomial(tokens, 0.62),
+            "trained_parameters": 28_311_552 if point["capacity"] == "head" else 31_850_496,
+            "trained_bytes": 56_623_104 if point["capacity"] == "head" else 63_700_992,
+        }
+
+
+def run(point, max_new_tokens, rng, hard):
+    """Accepted tokens of each cycle of one generation, and whether it was cut short."""
+    alpha = at_layer(ALPHA, point) ** (0.9 if point["policy"] == "greedy" else 1.0) * hard
+    alpha = min(alpha * (1.0 - 0.04 * np.log2(point["T"])), 0.9995)
+    left = max_new_tokens
+    while left > 0:
+        accepted = 0
+        while accepted < point["gamma"] and rng.random() < alpha:
+            accepted += 1
+        cut = left < point["gamma"] + 1
+        accepted = min(accepted, left - 1)
+        yield accepted, min(point["gamma"], left), alpha, cut
+        left -= accepted + 1
+
+
+def acceptance_rows(point, prompts, rng, hard):
+    """One row per cycle."""
+    for prompt in range(prompts):
+        for cycle, (accepted, drafted, alpha, cut) in enumerate(run(point, 64, rng, hard[prompt])):
+            yield point | {
+                "prompt": f"p{prompt}",
+                "cycle": cycle,
+                "drafted": drafted,
+                "accepted": accepted,
+                "overlap_sum": drafted * alpha * rng.uniform(0.9, 1.0),
+                "new_tokens": accepted + 1,
+                "cut": int(cut),
+                "identical": 1 if point["policy"] == "greedy" else "",
+                "dtype": "float32",
+            }
+
+
+def speed_rows(policy, of_policy, prompts, repeats, rng, hard):
+    """One row per prompt, repeat and method."""
+    baseline = dict.fromkeys(SETTINGS, "") | {"policy": policy, "dataset": "sharegpt"}
+    rest = {"prefill_s": 0.2, "dtype": "bfloat16", "threads": 2, "device": "cpu", "peak_memory_mb": 1400}
+    for prompt, repeat in itertools.product(range(prompts), range(repeats)):
+        slow = rng.lognormal(0.0, 0.05)
+        step = VANILLA_STEP_S * slow
+        none = dict.fromkeys(("accepted", "draft_s", "verify_s", "accept_s"), "")
+        for method, factor in (("vanilla", 1.0), ("transformers", 1.28)):
+            yield (
+                baseline
+                | rest
+                | none
+                | {
+                    "drafter": method,
+                    "method": method,
+                    "prompt": f"p{prompt}",
+                    "repeat": repeat,
+                    "new_tokens": 48,
+                    "decode_s": 48 * step * factor * rng.lognormal(0.0, 0.02),
+                    "cycles": 48,
+                    "bytes_read": 48 * 270e6,
+                }
+            )
+        for point in of_policy:
+            cycles = list(run(point, 48, rng, hard[prompt]))
+            part = (point["layer"] + 1) / N_LAYERS
+            draft = len(cycles) * point["gamma"] * step * (0.75 * part + 0.1)
+            verify = len(cycles) * step * (1.1 - 0.75 * part)
+            yield (
+                point
+                | rest
+                | {
+                    "method": "speculative",
+                    "prompt": f"p{prompt}",
+                    "repeat": repeat,
+                    "new_tokens": 48,
+                    "decode_s": (draft + verify + 0.0012 * len(cycles)) * rng.lognormal(0.0, 0.02),
+                    "cycles": len(cycles),
+                    "accepted": sum(n for n, *_ in cycles),
+                    "draft_s": draft,
+                    "verify_s": verify,
+                    "accept_s": 0.001 * len(cycles),
+                    "bytes_read": len(cycles) * 270e6 * (1 + point["gamma"] * part),
+                }
+            )
+
+
+def log_lines(point, rng):
+    """A training log, with the held-out KL at step 0 and every tenth step."""
+    end, start = at_layer(KL, point) + 0.05, 12.0 * (1.2 - point["layer"] / N_LAYERS)
+    for step in range(59):
+        level = end + (start - end) * np.exp(-step / 12)
+        loss = point["T"] ** 2 * level * rng.lognormal(0.0, 0.06)
+        held_out = level if step % 10 == 0 or step == 58 else None
+        yield {
+            "step": step,
+            "tokens": step * 1024,
+            "loss": None if step == 0 else loss,
+            "lr": 1e-3,
+            "held_out_kl": held_out,
+            "tokens_per_second": 850.0,
+        }
+
+
+def write_csv(path, columns, rows):
+    """Rows as a CSV table in the order of `columns`."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_study(out, sweeps=SWEEPS, conversations=60, prompts=24, speed_prompts=10, repeats=1, seed=0):
+    """Write the whole synthetic study below `out`."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    hard = rng.uniform(0.9, 1.08, size=max(prompts, speed_prompts))
+    hard = np.minimum(hard, 1.0)
+    measured = points(sweeps)
+    checkpoints = {(p["layer"], p["T"], p["capacity"]): p for p in measured}
+    quality = [row for p in checkpoints.values() for row in quality_rows(p, conversations, rng)]
+    acceptance = [row for p in measured for row in acceptance_rows(p, prompts, rng, hard)]
+    speed = []
+    for policy in dict.fromkeys(p["policy"] for p in measured):
+        of_policy = [p for p in measured if p["policy"] == policy]
+        speed += speed_rows(policy, of_policy, speed_prompts, repeats, rng, hard)
+    for kind, rows in (("quality", quality), ("acceptance", acceptance), ("speed", speed)):
+        write_csv(out / f"{kind}.csv", RAW_COLUMNS[kind], rows)
+    (out / "machine.json").write_text(json.dumps({"read_bandwidth_gb_s": 31.0}))
+    for (layer, T, capacity), point in checkpoints.items():
+        log = out / "checkpoints" / f"layer{layer}_T{T}_{capacity}" / "train_log.jsonl"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(json.dumps(line) + "\n" for line in log_lines(point, rng)))
+    return out
+
+
+if __name__ == "__main__":
+    write_study(sys.argv[1])
