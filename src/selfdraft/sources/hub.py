@@ -1,0 +1,62 @@
+"""Files of a model or data repository on the hub, at one pinned commit."""
+
+import os
+import re
+from pathlib import Path
+
+from selfdraft.errors import StudyError
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def check_revision(repo: str, revision: str) -> None:
+    """A branch or tag can move under a study: only a full commit hash is a revision here."""
+    if not COMMIT.fullmatch(str(revision)):
+        raise StudyError(
+            f"source.revision: {revision!r} is not a full commit hash (40 hex digits) of {repo}; "
+            "copy it from the repository's list of commits"
+        )
+
+
+def download_repository(repo: str, revision: str, kind: str, patterns: list[str], cache_dir: Path) -> Path:
+    """Folder with the files of `repo` that match `patterns`, at commit `revision`.
+
+    kind: "model" or "dataset". What is in the cache already is not downloaded again, and is enough
+    when there is no network. The access token is read from the environment variable HF_TOKEN
+    (else the hub library's own login).
+    Raises StudyError, one line, for a gated, unknown or unreachable repository.
+    """
+    check_revision(repo, revision)
+    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # its retries of a lost connection
+    try:
+        folder = snapshot_download(
+            repo,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=patterns,
+            cache_dir=cache_dir,
+            token=os.environ.get("HF_TOKEN"),
+        )
+    except errors.GatedRepoError:
+        raise StudyError(
+            f"{repo}: this {kind} is gated: accept its terms on its hub page, then set the environment "
+            "variable HF_TOKEN to a read token of the same account"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise StudyError(f"{repo}: no commit {revision}; source.revision must be a commit of it") from None
+    except errors.RepositoryNotFoundError:
+        raise StudyError(
+            f"{repo}: no such {kind} on the hub, or it is private: check source.repo, or set HF_TOKEN"
+        ) from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        raise StudyError(
+            f"{repo}: the hub cannot be reached and commit {revision[:12]} is not in {cache_dir}; "
+            "run this stage once where there is a network"
+        ) from None
+    except errors.HfHubHTTPError as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StudyError(f"{repo}: the hub refused ({said})") from None
+    return Path(folder)

