@@ -3,6 +3,7 @@
 import torch
 
 from selfdraft.models.config import LlamaConfig
+from selfdraft.models.exit import Exit, untrained_exit
 from selfdraft.models.llama import Llama
 
 
@@ -46,3 +47,12 @@ def tiny_llama(vocab: int = 61, layers: int = 4, seed: int = 0, scale: float = 0
         tensors[prefix + "input_layernorm.weight"] = torch.ones(32) + normal(32)
         tensors[prefix + "post_attention_layernorm.weight"] = torch.ones(32) + normal(32)
     return Llama(config, tensors).eval()
+
+
+def perturbed_exit(target: Llama, layer: int, capacity: str, amount: float = 0.1) -> Exit:
+    """A private copy of an untrained exit, moved a little: some of its drafts are accepted, some are not."""
+    draft = untrained_exit(target, layer, capacity, torch.float32)
+    generator = torch.Generator().manual_seed(11)
+    for parameter in draft.parameters():
+        parameter.data += amount * torch.randn(parameter.shape, generator=generator)
+    return draft

@@ -44,20 +44,26 @@ def parser_of(stage: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def dispatch(argv: list[str]) -> None:
+    """Run one stage in this process. Raises StudyError for a mistake that the user can mend."""
+    stage = next((word for word in argv if word in STAGES), None)
+    args = parser_of(stage).parse_args(argv)
+    args.run(args)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one stage. Exit status 0; 2 for a mistake that the one-line message explains."""
     argv = sys.argv[1:] if argv is None else argv
-    stage = next((word for word in argv if word in STAGES), None)
-    args = parser_of(stage).parse_args(argv)
+    stage = next((word for word in argv if word in STAGES), "")
     try:
-        args.run(args)
+        dispatch(argv)
     except StudyError as error:
-        print(f"selfdraft {args.stage}: error: {error}", file=sys.stderr)
+        print(f"selfdraft {stage}: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
             raise
-        print(f"selfdraft {args.stage}: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        print(f"selfdraft {stage}: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

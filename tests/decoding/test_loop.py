@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_llama import tiny_llama
+from tiny_llama import perturbed_exit, tiny_llama
 
-from selfdraft.decoding.drafter import ExitDrafter
+from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.loop import speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.errors import StudyError
@@ -17,15 +17,6 @@ def prompts(count, vocab=61, seed=5):
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 12, (count,), generator=generator).tolist()
     return [torch.randint(0, vocab, (n,), generator=generator).tolist() for n in lengths]
-
-
-def perturbed_exit(target, layer, capacity, amount=0.1):
-    """A private copy, moved a little, so that some drafts are accepted and some are not."""
-    draft = untrained_exit(target, layer, capacity, torch.float32)
-    generator = torch.Generator().manual_seed(11)
-    for parameter in draft.parameters():
-        parameter.data += amount * torch.randn(parameter.shape, generator=generator)
-    return draft
 
 
 @pytest.mark.parametrize("capacity", ["head", "head_block"])

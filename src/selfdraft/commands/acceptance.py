@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.settings import json_option, known_keys
-    from selfdraft.decoding.drafter import ExitDrafter
+    from selfdraft.decoding.exit_drafter import ExitDrafter
     from selfdraft.decoding.policy import Policy
     from selfdraft.evaluation.acceptance import COLUMNS, acceptance_rows
     from selfdraft.evaluation.rows import checkpoint_settings, write_rows

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from selfdraft.commands.folders import only_folder
-    from selfdraft.decoding.drafter import ExitDrafter
+    from selfdraft.decoding.exit_drafter import ExitDrafter
     from selfdraft.decoding.loop import Timings, cycles, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.models.exit import load_exit

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from selfdraft.commands.settings import json_option, known_keys
-    from selfdraft.decoding.drafter import ExitDrafter
+    from selfdraft.decoding.exit_drafter import ExitDrafter
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.peers import TransformersPeer

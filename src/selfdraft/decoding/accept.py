@@ -54,9 +54,16 @@ def accept(
     return accepted, sample(torch.where(rejected.unsqueeze(1), residual, following), generator)
 
 
-def overlap(p: Tensor, tokens: Tensor, q: Tensor | None) -> Tensor:
-    """Σ_v min(p, q) at each drafted position, `[batch, gamma]`: the chance that its token is accepted."""
+def overlap(p: Tensor, tokens: Tensor, q: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+    """Σ_v min(p, q) at each drafted position, `[batch, gamma]`: the chance that its token is accepted.
+
+    Zero at positions that were not drafted (beyond `lengths`).
+    """
     gamma = tokens.shape[1]
     if q is None:
-        return p[:, :gamma].gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    return torch.minimum(p[:, :gamma], q).sum(-1)
+        found = p[:, :gamma].gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    else:
+        found = torch.minimum(p[:, :gamma], q).sum(-1)
+    if lengths is None:
+        return found
+    return found * (torch.arange(gamma, device=p.device) < lengths.unsqueeze(1))

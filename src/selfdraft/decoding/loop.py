@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from selfdraft.decoding.accept import accept, overlap
-from selfdraft.decoding.drafter import Drafter
+from selfdraft.decoding.drafter import Draft, Drafter
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.errors import StudyError
@@ -81,8 +81,9 @@ def vanilla(
     alive = [True] * len(prompts)
     while any(alive):
         token, _ = policy.draw(session.verify(nothing)[:, -1], generator)
-        session.commit(zeros, token, [int(live) for live in alive])
-        for row, value in enumerate(token[:, 0].tolist()):
+        values = token.tolist()
+        session.commit(zeros, token, [value if live else [] for value, live in zip(values, alive, strict=True)])
+        for row, (value,) in enumerate(values):
             if alive[row]:
                 result.tokens[row].append(value)
                 alive[row] = len(result.tokens[row]) < max_new_tokens and value not in eos_ids
@@ -144,32 +145,34 @@ def cycles(
         t0 = _clock(clock)
         # The verification itself returns one token: no more are drafted than can be returned.
         now = min(gamma, max(remaining) - 1)
-        if now:
-            draft = drafter.draft(session, now, policy, generator)
-            tokens, q = draft.tokens, draft.q
-        else:
-            tokens, q = session.pending[:, :0], None
+        draft = drafter.draft(session, now, policy, generator) if now else Draft(session.pending[:, :0])
+        tokens, q = draft.tokens, draft.q
         t1 = _clock(clock)
         logits = session.verify(tokens)
         t2 = _clock(clock)
         p = policy.distribution(logits)
-        accepted, next_token = accept(p, tokens, q, generator)
-        overlaps = overlap(p, tokens, q).sum(1).tolist() if trace else None
+        accepted, next_token = accept(p, tokens, q, generator, draft.lengths)
+        overlaps = overlap(p, tokens, q, draft.lengths).sum(1).tolist() if trace else None
         proposed, counts, last = tokens.tolist(), accepted.tolist(), next_token[:, 0].tolist()
+        drafted = [tokens.shape[1]] * len(prompts) if draft.lengths is None else draft.lengths.tolist()
         finished: list[Cycle] = []
-        advance = [0] * len(prompts)
+        keep: list[list[int]] = [[] for _ in prompts]
         for row, left in enumerate(remaining):
             if left == 0:
                 continue
-            new = [*proposed[row][: counts[row]], last[row]][:left]
+            new = [*proposed[row][: counts[row]], last[row]]
+            keep[row], new = new, new[:left]
             ends = next((at for at, value in enumerate(new) if value in eos_ids), None)
             if ends is not None:
                 new = new[: ends + 1]
             cut = ends is not None or now < gamma or left <= gamma
-            finished.append(Cycle(row, now, min(counts[row], len(new)), new, cut, overlaps[row] if overlaps else None))
+            finished.append(
+                Cycle(row, drafted[row], min(counts[row], len(new)), new, cut, overlaps[row] if overlaps else None)
+            )
             remaining[row] = 0 if ends is not None else left - len(new)
-            advance[row] = counts[row] + 1 if remaining[row] else 0
-        session.commit(accepted, next_token, advance)
+            if remaining[row] == 0:
+                keep[row] = []  # a finished row stands still; its slots are overwritten by filler
+        session.commit(accepted, next_token, keep)
         t3 = _clock(clock)
         timings.draft_s += t1 - t0
         timings.verify_s += t2 - t1

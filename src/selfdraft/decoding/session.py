@@ -28,6 +28,7 @@ class Session:
             )
         self.target, self.depth = target, depth
         self.cache = target.new_cache(len(prompts), longest + room)
+        self.text = [list(prompt) for prompt in prompts]  # verified tokens, the pending one included
         self.lengths = [len(prompt) - 1 for prompt in prompts]  # tokens in the cache
         self.pending = torch.tensor([prompt[-1:] for prompt in prompts], device=target.device)
         self.bytes_read = 0
@@ -72,17 +73,19 @@ class Session:
         self.bytes_read += self.target.head.bytes
         return self.target.logits(hidden)
 
-    def commit(self, accepted: Tensor, next_token: Tensor, advance: list[int]) -> None:
-        """Keep `advance[row]` verified tokens (0 for a finished row) and make `next_token` pending.
+    def commit(self, accepted: Tensor, next_token: Tensor, new: list[list[int]]) -> None:
+        """Append `new[row]`, the cycle's verified tokens (none for a finished row); the last is pending.
 
         Everything behind them is rolled back by not being counted.
         """
         (shared,) = self._drafted
-        rows = torch.arange(self.batch, device=shared.device)
-        self.last_hidden = shared[rows, accepted].unsqueeze(1)
+        if self.depth:
+            rows = torch.arange(self.batch, device=shared.device)
+            self.last_hidden = shared[rows, accepted].unsqueeze(1)
         self.pending = next_token
-        for row, count in enumerate(advance):
-            self.lengths[row] += count
+        for row, tokens in enumerate(new):
+            self.text[row] += tokens
+            self.lengths[row] += len(tokens)
         self._drafted = []
 
     def _run(self, hidden: Tensor, first: int, last: int, offset: int) -> Tensor:

@@ -33,6 +33,7 @@ class Exit(nn.Module):
         super().__init__()
         self.layer, self.capacity, self.depth = layer, capacity, shared_depth(layer, capacity)
         self.norm, self.head, self.block = norm, head, block
+        self.kept_ids: Tensor | None = None  # int64 [kept], after trim()
 
     def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None) -> Tensor:
         """Hidden states at `depth` -> what the LM head reads, `[batch, tokens, hidden]`."""
@@ -59,6 +60,28 @@ class Exit(nn.Module):
             part = "head" if name.startswith("head.") else "norm" if parameter.dim() == 1 else "block"
             groups[part].append(parameter)
         return {name: parameters for name, parameters in groups.items() if parameters}
+
+    def trim(self, kept_ids: Tensor) -> "Exit":
+        """Keep only the head's rows of the tokens `kept_ids [kept]`; returns self. Drafts, never verifies.
+
+        Any subset of the vocabulary is exact: what cannot be drafted still comes from the residual
+        (FR-Spec, arXiv 2502.14856). Before packing only.
+        """
+        assert self.head.weight is not None, "trim before packing"
+        vocab = self.head.out_features
+        if kept_ids.numel() == 0 or int(kept_ids.min()) < 0 or int(kept_ids.max()) >= vocab:
+            raise StudyError(f"draft vocabulary: ids must be between 0 and {vocab - 1}, and at least one")
+        self.kept_ids = kept_ids.unique().to(self.head.weight.device)
+        self.head = Linear(self.head.weight.data[self.kept_ids])
+        return self
+
+    def to_target_vocabulary(self, tokens: Tensor, q: Tensor | None, vocab: int) -> tuple[Tensor, Tensor | None]:
+        """Tokens `[batch, 1]` and q `[batch, kept]` of a trimmed head, in the target's vocabulary."""
+        if self.kept_ids is None:
+            return tokens, q
+        if q is not None:
+            q = torch.zeros((len(q), vocab), dtype=q.dtype, device=q.device).index_copy_(1, self.kept_ids, q)
+        return self.kept_ids[tokens], q
 
     def step_bytes(self) -> int:
         """Bytes of matrices that one draft step reads in the exit itself."""

@@ -16,6 +16,34 @@ class Objective:
     ce_weight: float = 0.0
 
 
+# Rows whose logits are worked on at once: 16 rows of a 49,152-word vocabulary stay in a CPU's cache, and the
+# dozen passes over them cost less than the matrix products (docs/benchmarks.md).
+CACHED_ROWS = {"cpu": 16, "cuda": 4096}
+
+
+def _logit_gradient(
+    draft: Tensor, teacher: Tensor, labels: Tensor, objective: Objective, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss and KL, summed over rows; writes d loss / d draft logits into `grad`. All `[rows, vocab]`."""
+    temperature = objective.temperature
+    log_q = F.log_softmax(draft if temperature == 1 else draft / temperature, dim=-1)
+    log_p = F.log_softmax(teacher if temperature == 1 else teacher / temperature, dim=-1)
+    p, q = log_p.exp(), log_q.exp()
+    kl = (log_p.sub_(log_q).mul_(p)).sum(dtype=torch.float64)
+    loss = temperature**2 * kl
+    q.sub_(p)
+    if temperature != 1:
+        q.mul_(temperature)
+    if objective.ce_weight:
+        log_q1 = log_q if temperature == 1 else F.log_softmax(draft, dim=-1)
+        at = labels.unsqueeze(1)
+        loss = loss - objective.ce_weight * log_q1.gather(1, at).sum(dtype=torch.float64)
+        minus_one = torch.full(at.shape, -1.0, dtype=q.dtype, device=q.device)
+        q.add_(log_q1.exp().scatter_add_(1, at, minus_one), alpha=objective.ce_weight)
+    grad.copy_(q)
+    return loss, kl
+
+
 class _HeadLoss(torch.autograd.Function):
     """Loss of `hidden @ weightᵀ` summed over tokens; its gradient is formed on the way, chunk by chunk."""
 
@@ -35,33 +63,25 @@ class _HeadLoss(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=wide)
         loss = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        kl_total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        temperature = objective.temperature
+        kl = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        rows = CACHED_ROWS.get(hidden.device.type, chunk)
         for begin in range(0, len(hidden), chunk):
             part = slice(begin, begin + chunk)
-            draft = F.linear(hidden[part], weight_cast).to(wide)
-            teacher = F.linear(teacher_hidden[part], teacher_weight).to(wide)
-            log_p = F.log_softmax(teacher.div_(temperature), dim=-1)
-            p = log_p.exp()
-            grad = torch.zeros_like(draft) if objective.ce_weight else None
-            if grad is not None:
-                log_q1 = F.log_softmax(draft, dim=-1)
-                picked = log_q1.gather(1, labels[part].unsqueeze(1))
-                loss -= objective.ce_weight * picked.sum()
-                grad = log_q1.exp_().scatter_add_(1, labels[part].unsqueeze(1), picked.new_full(picked.shape, -1))
-                grad *= objective.ce_weight
-            log_q = F.log_softmax(draft.div_(temperature), dim=-1)
-            kl = (p * log_p.sub_(log_q)).sum()
-            kl_total += kl
-            loss += temperature**2 * kl
-            kl_grad = log_q.exp_().sub_(p).mul_(temperature)
-            grad = kl_grad if grad is None else grad.add_(kl_grad)
-            narrow = grad.to(hidden.dtype)
-            grad_hidden[part] = narrow @ weight_cast
-            grad_weight += narrow.T @ hidden[part]
+            draft = F.linear(hidden[part], weight_cast)
+            teacher = F.linear(teacher_hidden[part], teacher_weight)
+            for at in range(0, len(draft), rows):
+                few = slice(at, at + rows)
+                # The draft's logits are not needed once their gradient is known: it takes their place.
+                more_loss, more_kl = _logit_gradient(
+                    draft[few].to(wide), teacher[few].to(wide), labels[part][few], objective, draft[few]
+                )
+                loss += more_loss
+                kl += more_kl
+            grad_hidden[part] = draft @ weight_cast
+            grad_weight += draft.T @ hidden[part]
         context.save_for_backward(grad_hidden, grad_weight)
-        context.mark_non_differentiable(kl_total)
-        return loss, kl_total
+        context.mark_non_differentiable(kl)
+        return loss, kl
 
     @staticmethod
     def backward(context: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

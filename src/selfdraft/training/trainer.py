@@ -29,8 +29,8 @@ class Settings:
     objective: str = "kl"
     ce_weight: float = 0.0
     epochs: int = 1
-    tokens_per_step: int = 1024
-    learning_rate: dict[str, float] = field(default_factory=lambda: {"norm": 1e-3, "head": 1e-3, "block": 3e-4})
+    tokens_per_step: int = 256
+    learning_rate: dict[str, float] = field(default_factory=lambda: {"norm": 3e-3, "head": 3e-3, "block": 1e-3})
     warmup_fraction: float = 0.1
     weight_decay: float = 0.0
     gradient_clip: float = 1.0

@@ -1,0 +1,62 @@
+# Each target does all the set-up it needs: a virtual environment in .venv, from requirements.lock.
+#   make figures   the default study, from the model to paper_figures/
+#   make test      every check that CI runs
+# PYTHON=/path/to/python3.12 chooses another Python (3.11 or newer).
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := src tests
+RULES := Snakefile workflow
+
+.PHONY: figures results test lint types unit report lock clean-capture clean-results clean
+
+figures: .venv/complete
+	$(BIN)/snakemake --cores all all_figures
+
+results: .venv/complete
+	$(BIN)/snakemake --cores all all_results
+
+report: .venv/complete
+	$(BIN)/snakemake --report report.zip all_figures
+
+test: lint types unit
+
+lint: .venv/complete
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/snakefmt --check $(RULES)
+	$(BIN)/snakemake --lint
+
+types: .venv/complete
+	$(BIN)/mypy
+
+unit: .venv/complete
+	$(BIN)/pytest
+
+.venv/complete: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "selfdraft needs Python 3.11 or newer; $(PYTHON) is not. Try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# After a change of the dependencies in pyproject.toml: install, then write down what was installed.
+lock:
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --upgrade setuptools --editable '.[workflow,slurm,dev]'
+	@echo '# Exact versions of everything that `make` installs (see Makefile, target lock).' > requirements.lock
+	@$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable \
+	  | sed -e 's/+cpu//' >> requirements.lock
+
+clean-capture:
+	rm -rf results/capture
+
+# All but the downloads in results/cache.
+clean-results:
+	rm -rf paper_figures report.zip .snakemake
+	! test -d results || find results -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+
+clean: clean-results
+	rm -rf results .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,75 @@
+"""The study: config -> results/results.csv and paper_figures/. Rules name files; `selfdraft` does the work."""
+
+import re
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# The package beside this file serves the rules below and the jobs, in whatever environment they run.
+sys.path.insert(0, f"{workflow.basedir}/src")
+
+from selfdraft import imports, sweeps
+from selfdraft.config import check, files_on_disk
+from selfdraft.errors import StudyError
+from selfdraft.jobs import prepare_jobs
+
+# A --configfile is a whole study of its own: it replaces config.yaml and is not merged into it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+try:
+    check(config, (workflow.overwrite_configfiles or ["config.yaml"])[-1])
+except StudyError as error:
+    raise WorkflowError(str(error))
+
+DEPTHS = sweeps.depths(sweeps.checkpoints(config))
+shell.prefix(prepare_jobs(layers=sweeps.layers(config), depths=DEPTHS))
+
+TARGET = f"results/target/{config['target']['name']}"
+DATA = f"results/data/{config['data']['name']}"
+CAPTURE = f"results/capture/{config['data']['name']}"
+CHECKPOINT = "results/checkpoints/layer{layer}_T{T}_{capacity}"
+STATES = collect(
+    f"{CAPTURE}/depth{{depth}}.safetensors",
+    depth=lookup(dpath="layer{layer}_T{T}_{capacity}", within=sweeps.depth_by_draft(config)),
+)
+
+
+report: "workflow/report/workflow.rst"
+
+
+wildcard_constraints:
+    layer=r"\d+",
+    T=r"\d+\.\d+",
+    capacity="head|head_block",
+    gamma=r"\d+",
+    policy="|".join(map(re.escape, config["policies"])),
+
+
+include: "workflow/rules/sources.smk"
+include: "workflow/rules/checkpoints.smk"
+include: "workflow/rules/quality.smk"
+include: "workflow/rules/acceptance.smk"
+include: "workflow/rules/speed.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all_figures:
+    default_target: True
+    input:
+        collect(
+            "paper_figures/{figure}.{format}",
+            figure=sweeps.figures(config),
+            format=["pdf", "png"],
+        ),
+
+
+rule all_results:
+    input:
+        "results/results.csv",

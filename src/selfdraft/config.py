@@ -1,0 +1,182 @@
+"""Reading a study's config: checked against the schema, each mistake told in one line."""
+
+import json
+import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from selfdraft.errors import StudyError
+from selfdraft.sweeps import FIGURES
+
+SCHEMA = Path(__file__).resolve().parents[2] / "workflow/schemas/config.schema.yaml"
+
+TYPES = {
+    "object": "a mapping (key: value)",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+# .nan and .inf are numbers to YAML, but settings of nothing.
+StudyValidator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "number", lambda _, value: type(value) in (int, float) and math.isfinite(value)
+    ),
+)
+
+
+def load(path: str | Path, schema: str | Path = SCHEMA) -> dict[str, Any]:
+    """Read the YAML config at `path`, check it, fill in the schema's defaults.
+
+    Raises StudyError: the file is missing, is not YAML, or `check` finds a mistake.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"{path}: file not found") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    check(config, path, schema)
+    return config
+
+
+def check(config: Any, path: str | Path, schema: str | Path = SCHEMA) -> None:
+    """Fill the schema's defaults into `config`, in place, and check it against the schema and itself.
+
+    Raises StudyError with one line for the first mistake: `path`, the key, what was found, what
+    would be right.
+    """
+    rules = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+    _fill_defaults(config, rules, rules)
+    errors = sorted(StudyValidator(rules).iter_errors(config), key=_urgency)
+    problem = _schema_problem(errors[0]) if errors else next(iter(_contradictions(config)), None)
+    if problem:
+        raise StudyError(f"{path}: {problem}")
+
+
+def files_on_disk(source: dict[str, Any]) -> list[str]:
+    """The file or folder that a source of kind `path` reads, if it is there; else nothing.
+
+    A missing one is left to the stage, which says what is missing.
+    """
+    return [source["path"]] if source["kind"] == "path" and Path(source["path"]).exists() else []
+
+
+def _fill_defaults(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> None:
+    """Put the defaults of `rule` and below into `value`, for properties and named entries."""
+    if "$ref" in rule:
+        rule = root["$defs"][rule["$ref"].removeprefix("#/$defs/")]
+    if not isinstance(value, dict):
+        return
+    for key, inner in rule.get("properties", {}).items():
+        if key not in value and "default" in inner:
+            value[key] = json.loads(json.dumps(inner["default"]))
+    named = rule.get("additionalProperties")
+    for key, entry in value.items():
+        inner = rule.get("properties", {}).get(key, named)
+        if isinstance(inner, dict):
+            _fill_defaults(entry, inner, root)
+
+
+def _urgency(error: ValidationError) -> tuple[int, list[str]]:
+    """Unknown keys first, since a misspelt key is also a missing one; then in the order of the keys."""
+    first = {"additionalProperties": 0, "propertyNames": 0, "type": 1}
+    return first.get(str(error.validator), 2), [str(part) for part in error.absolute_path]
+
+
+def _key(parts: Iterable[Any]) -> str:
+    return ".".join(str(part) for part in parts)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _schema_problem(error: ValidationError) -> str:
+    """One line for one schema error: the key, what was found, what would be right."""
+    key = _key(error.absolute_path)
+    before = f"{key}: " if key else ""
+    found: Any = error.instance
+    kind, limit, rule = str(error.validator), cast(Any, error.validator_value), cast(Any, error.schema)
+    if kind == "additionalProperties":
+        known = list(rule.get("properties", {}))
+        unknown = next(name for name in found if name not in known)
+        return f"{_key([*error.absolute_path, unknown])}: unknown key; {_suggestion(str(unknown), known)}"
+    if kind == "required":
+        missing = next(name for name in limit if name not in found)
+        return f"{_key([*error.absolute_path, missing])}: missing; it must be set"
+    if kind == "type":
+        wanted = " or ".join(TYPES.get(name, name) for name in ([limit] if isinstance(limit, str) else limit))
+        hint = ""
+        if limit == "number" and isinstance(found, str) and _is_number(found):
+            hint = f"; write {float(found):.1e} (YAML reads an exponent only after a decimal point)"
+        return f"{before}{_shown(found)} is not {wanted}{hint}"
+    if kind == "enum":
+        return f"{before}{_shown(found)} is not known; {_suggestion(str(found), [str(item) for item in limit])}"
+    if kind in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        return f"{before}{_shown(found)} is not {_range(rule)}"
+    if kind == "pattern":
+        return f"{before}{_shown(found)} is not {rule.get('description', 'of the form ' + limit)}"
+    if kind == "minItems" or kind == "minProperties":
+        return f"{before}{_shown(found)} has too few entries; at least {limit} must be there"
+    if kind == "maxItems":
+        return f"{before}{_shown(found)} has too many entries; at most {limit} may be there"
+    return f"{before}{' '.join(error.message.split())}"
+
+
+def _suggestion(found: str, known: list[str]) -> str:
+    close = get_close_matches(found, known, n=1, cutoff=0.6)
+    return f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _range(rule: dict[str, Any]) -> str:
+    """The range that a schema allows, as the text after "is not": `> 0`, `≥ 1`, `in (0, 1]`."""
+    low, high = rule.get("minimum"), rule.get("maximum")
+    above, below = rule.get("exclusiveMinimum"), rule.get("exclusiveMaximum")
+    if (low is not None or above is not None) and (high is not None or below is not None):
+        left = f"({above}" if above is not None else f"[{low}"
+        right = f"{below})" if below is not None else f"{high}]"
+        return f"in {left}, {right}"
+    limits = {">": above, "≥": low, "<": below, "≤": high}
+    return next(f"{sign} {limit}" for sign, limit in limits.items() if limit is not None)
+
+
+def _contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Mistakes that only two settings together make, a line each."""
+    policies, sweeps = list(config["policies"]), list(config["sweeps"])
+    for name, sweep in config["sweeps"].items():
+        for position, policy in enumerate(sweep["policy"]):
+            if policy not in policies:
+                hint = _suggestion(policy, policies)
+                yield f"sweeps.{name}.policy.{position}: {_shown(policy)} is not a key of policies; {hint}"
+    for name, figure in config["figures"].items():
+        sweep = figure.get("sweep", FIGURES[name])
+        if sweep not in sweeps and "sweep" in figure:
+            hint = _suggestion(sweep, sweeps)
+            yield f"figures.{name}.sweep: {_shown(sweep)} is not a key of sweeps; {hint}"
+    shortest, longest = config["data"]["prompt_length"]
+    if shortest > longest:
+        yield f"data.prompt_length: {shortest} > {longest}; the shortest comes first"
+    timed, prompts = config["speed"]["prompts"], config["data"]["prompts"]
+    if timed > prompts:
+        yield f"speed.prompts: {timed} is more than data.prompts, {prompts}"
+    objective, weight = config["training"]["objective"], config["training"]["ce_weight"]
+    if (objective == "kl_ce") != (weight > 0):
+        yield f"training.ce_weight: {weight} does not go with objective {objective}; kl wants 0, kl_ce > 0"

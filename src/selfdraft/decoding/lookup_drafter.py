@@ -1,0 +1,51 @@
+"""Prompt lookup: what followed the last few tokens the last time they stood in this very text."""
+
+import torch
+
+from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.session import Session
+from selfdraft.errors import StudyError
+
+
+class LookupDrafter:
+    """Proposes the continuation of the most recent earlier occurrence of the longest matching n-gram.
+
+    Deterministic, no model: each proposal is accepted with probability p(token) (A. Saxena, prompt
+    lookup decoding, 2023). Rows without a match propose nothing. The index grows by one entry per
+    n-gram length and token.
+    """
+
+    depth = 0
+
+    def __init__(self, max_ngram: int = 3) -> None:
+        if max_ngram < 1:
+            raise StudyError(f"max_ngram: {max_ngram} is not ≥ 1")
+        self.max_ngram = max_ngram
+        self._follows: list[dict[tuple[int, ...], int]] = []
+        self._indexed: list[int] = []
+
+    def start(self, session: Session) -> None:
+        self._follows = [{} for _ in range(session.batch)]
+        self._indexed = [0] * session.batch
+
+    def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
+        proposals = [self._propose(row, text, gamma) for row, text in enumerate(session.text)]
+        longest = max(map(len, proposals))
+        device = session.pending.device
+        filled = [proposal + [0] * (longest - len(proposal)) for proposal in proposals]
+        tokens = torch.tensor(filled, dtype=torch.int64, device=device).view(session.batch, longest)
+        return Draft(tokens, lengths=torch.tensor([len(proposal) for proposal in proposals], device=device))
+
+    def _propose(self, row: int, text: list[int], gamma: int) -> list[int]:
+        follows = self._follows[row]
+        # An n-gram is indexed when the token after it is known, so that the last one never finds itself.
+        for end in range(max(1, self._indexed[row]), len(text)):
+            for n in range(1, min(self.max_ngram, end) + 1):
+                follows[tuple(text[end - n : end])] = end
+        self._indexed[row] = len(text)
+        for n in range(min(self.max_ngram, len(text)), 0, -1):
+            begin = follows.get(tuple(text[-n:]))
+            if begin is not None:
+                return text[begin : begin + gamma]
+        return []

@@ -1,0 +1,74 @@
+"""Drafting with a separate, smaller model that has the same vocabulary."""
+
+import torch
+from torch import Tensor
+
+from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.session import Session
+from selfdraft.decoding.stopping import Stopping
+from selfdraft.errors import StudyError
+from selfdraft.models.cache import KVCache
+from selfdraft.models.llama import Llama
+
+
+class ModelDrafter:
+    """Leviathan et al.'s setting: a draft model with its own KV cache, rolled back with the target's."""
+
+    depth = 0
+
+    def __init__(self, target: Llama, model: Llama, stopping: Stopping | None = None) -> None:
+        """Raises StudyError if the two vocabularies differ in size."""
+        if model.config.vocab_size != target.config.vocab_size:
+            raise StudyError(
+                f"draft model: its vocabulary has {model.config.vocab_size} tokens, the target's has "
+                f"{target.config.vocab_size}; both must share one tokenizer"
+            )
+        self.model = model
+        self.stopping = stopping if stopping is not None and stopping.active else None
+        self._bytes = model.config.n_layers * model.layer_bytes() + model.head.bytes
+        self._cache: KVCache | None = None
+        self._fed = False
+
+    def start(self, session: Session) -> None:
+        self._cache = self.model.new_cache(session.batch, session.cache.capacity)
+        self._fed = False
+        longest = max(map(len, session.text))
+        if longest > 1:
+            prompts = [text[:-1] + [0] * (longest - len(text)) for text in session.text]
+            self._run(torch.tensor(prompts, device=self.model.device), [0] * session.batch)
+
+    def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
+        tokens: list[Tensor] = []
+        drawn_from: list[Tensor] = []
+        feed, starts = session.pending, session.lengths
+        if self._fed:
+            # The last accepted draft token was never fed: feed it again before the pending one.
+            before = torch.tensor([[text[-2]] for text in session.text], device=feed.device)
+            feed, starts = torch.cat((before, feed), dim=1), [length - 1 for length in starts]
+        going = torch.ones(session.batch, dtype=torch.bool, device=feed.device)
+        lengths = torch.zeros(session.batch, dtype=torch.int64, device=feed.device)
+        for _ in range(gamma):
+            logits = self.model.logits(self._run(feed, starts)[:, -1])
+            session.bytes_read += self._bytes
+            starts = [start + feed.shape[1] for start in starts]
+            feed, q = policy.draw(logits, generator)
+            tokens.append(feed)
+            if q is not None:
+                drawn_from.append(q)
+            if self.stopping is not None:
+                lengths += going
+                going &= ~self.stopping.unsure(logits)
+                if not going.any():
+                    break
+        self._fed = True
+        return Draft(
+            torch.cat(tokens, dim=1),
+            torch.stack(drawn_from, dim=1) if drawn_from else None,
+            lengths if self.stopping is not None else None,
+        )
+
+    def _run(self, tokens: Tensor, starts: list[int]) -> Tensor:
+        assert self._cache is not None
+        step = self.model.step(starts, tokens.shape[1], self._cache.capacity)
+        return self.model.run(self.model.embed(tokens), 0, self.model.config.n_layers, step, self._cache)

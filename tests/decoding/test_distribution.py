@@ -1,0 +1,223 @@
+"""The whole loop returns the target's own distribution: next 4 tokens of an enumerable model, G-test.
+
+`pytest -m exhaustive` runs every combination instead of the covering selection below.
+"""
+
+import itertools
+
+import pytest
+import torch
+from scipy.stats import chi2
+from tiny_llama import perturbed_exit, tiny_llama
+
+from selfdraft.decoding import loop
+from selfdraft.decoding.accept import accept
+from selfdraft.decoding.exit_drafter import ExitDrafter
+from selfdraft.decoding.lookup_drafter import LookupDrafter
+from selfdraft.decoding.model_drafter import ModelDrafter
+from selfdraft.decoding.policy import Policy, sample
+from selfdraft.decoding.session import Session
+from selfdraft.decoding.stopping import Stopping
+
+VOCAB, NEXT, ROWS, PROMPT = 4, 4, 10_000, [1, 2, 0, 1, 2]
+POLICIES = {
+    "greedy": Policy("greedy"),
+    "t0.7": Policy("t0.7", 0.7, top_p=0.95),
+    "t1": Policy("t1", 1.0),
+    "top_k": Policy("top_k", 1.0, top_k=3),
+    "t1.5": Policy("t1.5", 1.5),
+}
+TARGET = tiny_llama(vocab=VOCAB, layers=2, scale=0.45, seed=2)
+
+
+def drafter_of(kind, adaptive=False, trimmed=False):
+    stopping = Stopping(min_confidence=0.6) if adaptive else None
+    if kind == "lookup":
+        return LookupDrafter(2)
+    if kind == "model":
+        return ModelDrafter(TARGET, tiny_llama(vocab=VOCAB, layers=1, scale=0.45, seed=5), stopping)
+    draft = perturbed_exit(TARGET, 0, kind, 0.3)
+    return ExitDrafter(TARGET, draft.trim(torch.tensor([0, 2, 3])) if trimmed else draft, stopping)
+
+
+def exact(policy):
+    """Probability of each of the VOCAB ** NEXT continuations, [outcomes], from whole forward passes."""
+    outcomes = torch.tensor(list(itertools.product(range(VOCAB), repeat=NEXT)))
+    tokens = torch.cat((torch.tensor(PROMPT).repeat(len(outcomes), 1), outcomes), dim=1)
+    with torch.no_grad():
+        p = policy.distribution(TARGET(tokens)[:, len(PROMPT) - 1 : -1])
+    return p.gather(-1, outcomes.unsqueeze(-1)).squeeze(-1).double().prod(-1)
+
+
+def counts(drafter, policy, gamma, generations, seed=0, batch=ROWS):
+    """How often each continuation came out of the loop, [outcomes]."""
+    generator = torch.Generator().manual_seed(seed)
+    place = torch.tensor([VOCAB ** (NEXT - 1 - i) for i in range(NEXT)])
+    total = torch.zeros(VOCAB**NEXT, dtype=torch.int64)
+    for begin in range(0, generations, batch):
+        rows = min(batch, generations - begin)
+        # more tokens than are looked at: long drafts are not cut by the limit
+        result = loop.speculate(TARGET, drafter, [PROMPT] * rows, policy, gamma, max(NEXT, gamma + 1), generator)
+        first = torch.tensor([row[:NEXT] for row in result.tokens])
+        total += (first * place).sum(1).bincount(minlength=len(total))
+    return total
+
+
+def p_value(observed, probability):
+    """G-test; cells expected fewer than 5 times are pooled. 0 if something impossible came out."""
+    expected = probability / probability.sum() * observed.sum()
+    if (observed[expected == 0] > 0).any():
+        return 0.0
+    large = expected >= 5
+    seen = torch.cat((observed[large], observed[~large].sum().view(1))).double()
+    hoped = torch.cat((expected[large], expected[~large].sum().view(1)))
+    seen, hoped = seen[hoped > 0], hoped[hoped > 0]
+    g = 2 * (torch.xlogy(seen, seen) - torch.xlogy(seen, hoped)).sum()
+    return float(chi2.sf(g, len(seen) - 1)) if len(seen) > 1 else 1.0
+
+
+# (drafter, policy, gamma, adaptive, trimmed): each drafter with each policy; all gammas and switches covered
+COVERING = [
+    ("head", "greedy", 3, False, False),
+    ("head", "t0.7", 1, False, True),
+    ("head", "t1", 4, True, False),
+    ("head", "top_k", 8, False, False),
+    ("head", "t1.5", 2, True, True),
+    ("head_block", "greedy", 5, True, True),
+    ("head_block", "t0.7", 6, False, False),
+    ("head_block", "t1", 2, False, True),
+    ("head_block", "top_k", 3, True, True),
+    ("head_block", "t1.5", 7, True, False),
+    ("model", "greedy", 4, False, False),
+    ("model", "t0.7", 8, True, False),
+    ("model", "t1", 3, False, False),
+    ("model", "t1.5", 5, True, False),
+    ("lookup", "greedy", 2, False, False),
+    ("lookup", "t1", 4, False, False),
+    ("lookup", "t0.7", 7, False, False),
+    ("lookup", "top_k", 6, False, False),
+]
+EVERY = [
+    (kind, policy, gamma, adaptive, trimmed)
+    for kind in ("head", "head_block", "model", "lookup")
+    for policy in POLICIES
+    for gamma in range(1, 9)
+    for adaptive in ((False, True) if kind != "lookup" else (False,))
+    for trimmed in ((False, True) if kind.startswith("head") else (False,))
+]
+
+
+def check(kind, policy, gamma, adaptive, trimmed, generations=200_000, batch=ROWS):
+    probability = exact(POLICIES[policy])
+    observed = counts(drafter_of(kind, adaptive, trimmed), POLICIES[policy], gamma, generations, batch=batch)
+    assert p_value(observed, probability) > 0.001
+
+
+@pytest.mark.parametrize(("kind", "policy", "gamma", "adaptive", "trimmed"), COVERING)
+def test_the_loop_samples_from_the_target(kind, policy, gamma, adaptive, trimmed):
+    check(kind, policy, gamma, adaptive, trimmed, 200_000 if policy != "greedy" else ROWS)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("kind", ["head_block", "lookup"])
+def test_small_batches_sample_from_the_target_too(kind, batch):
+    check(kind, "t1", 3, False, False, generations=1500 * batch, batch=batch)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("kind", "policy", "gamma", "adaptive", "trimmed"), EVERY)
+def test_every_combination_samples_from_the_target(kind, policy, gamma, adaptive, trimmed):
+    check(kind, policy, gamma, adaptive, trimmed)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("kind", ["head", "head_block", "model", "lookup"])
+def test_small_batches_at_full_size(kind, batch):
+    check(kind, "t0.7", 4, False, False, batch=batch)
+
+
+# Tests of the test: each known mistake must be caught.
+
+
+def bonus_from_unwarped_p(monkeypatch):
+    def broken(p, tokens, q, generator, lengths=None):
+        accepted, following = accept(p, tokens, q, generator, lengths)
+        bonus = accepted == tokens.shape[1]
+        flat = p[:, -1] ** 0.7  # what p was before a temperature of 0.7, up to its norm
+        return accepted, torch.where(bonus.unsqueeze(1), sample(flat, generator), following)
+
+    monkeypatch.setattr(loop, "accept", broken)
+
+
+def residual_not_renormalised(monkeypatch):
+    def broken(weights, generator):
+        uniform = torch.rand((len(weights), 1), generator=generator, dtype=torch.float64)
+        return torch.searchsorted(weights.double().cumsum(-1), uniform).clamp(max=VOCAB - 1)
+
+    monkeypatch.setattr("selfdraft.decoding.accept.sample", broken)
+
+
+def q_of_another_temperature(monkeypatch):
+    def broken(p, tokens, q, generator, lengths=None):
+        hotter = None if q is None else torch.softmax(q.log() / 2, dim=-1)
+        return accept(p, tokens, hotter, generator, lengths)
+
+    monkeypatch.setattr(loop, "accept", broken)
+
+
+def bonus_one_position_off(monkeypatch):
+    def broken(p, tokens, q, generator, lengths=None):
+        accepted, following = accept(p, tokens, q, generator, lengths)
+        bonus = accepted == tokens.shape[1]
+        before = p[:, max(0, tokens.shape[1] - 1)]
+        return accepted, torch.where(bonus.unsqueeze(1), sample(before, generator), following)
+
+    monkeypatch.setattr(loop, "accept", broken)
+
+
+def drafted_greedily_verified_as_sampled(monkeypatch):
+    original = Policy.draw
+
+    def broken(self, logits, generator):
+        _, probabilities = original(self, logits, generator)
+        return logits.argmax(-1, keepdim=True), probabilities
+
+    monkeypatch.setattr(Policy, "draw", broken)
+
+
+def cache_not_rolled_back(monkeypatch):
+    commit, prepare = Session.commit, Session.__init__
+
+    def roomy(self, target, prompts, room, depth):
+        prepare(self, target, prompts, room + 64, depth)
+
+    def broken(self, accepted, next_token, new):
+        (shared,) = self._drafted
+        commit(self, accepted, next_token, new)
+        for row, tokens in enumerate(new):
+            if tokens:
+                self.lengths[row] += shared.shape[1] - len(tokens)
+
+    monkeypatch.setattr(Session, "__init__", roomy)
+    monkeypatch.setattr(Session, "commit", broken)
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        bonus_from_unwarped_p,
+        residual_not_renormalised,
+        q_of_another_temperature,
+        bonus_one_position_off,
+        drafted_greedily_verified_as_sampled,
+        cache_not_rolled_back,
+    ],
+    ids=lambda mutation: mutation.__name__,
+)
+def test_a_broken_rule_is_caught(mutation, monkeypatch):
+    policy = Policy("t0.7", 0.7)
+    probability = exact(policy)
+    assert p_value(counts(drafter_of("head"), policy, 2, 60_000), probability) > 0.001
+    mutation(monkeypatch)
+    assert p_value(counts(drafter_of("head"), policy, 2, 60_000), probability) < 1e-6

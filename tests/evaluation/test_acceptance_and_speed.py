@@ -1,0 +1,81 @@
+"""Raw acceptance and speed rows add up to what was generated."""
+
+import pytest
+import torch
+from tiny_llama import perturbed_exit, tiny_llama
+
+from selfdraft.decoding.exit_drafter import ExitDrafter
+from selfdraft.decoding.policy import Policy
+from selfdraft.evaluation.acceptance import acceptance_rows
+from selfdraft.evaluation.rows import write_rows
+from selfdraft.evaluation.speed import COLUMNS, speed_rows
+from selfdraft.sequences import Prompt
+
+GREEDY = Policy("greedy")
+
+
+def drafter_for(target):
+    return ExitDrafter(target, perturbed_exit(target, 1, "head_block"))
+
+
+def prompts(count=5):
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randint(0, 61, (3 + i,), generator=generator).tolist() for i in range(count)]
+    return [Prompt(f"p{i}", f"o{i}", tuple(row), "") for i, row in enumerate(rows)]
+
+
+def test_every_cycle_of_every_prompt_is_kept_and_greedy_answers_are_identical():
+    target = tiny_llama()
+    rows = list(acceptance_rows(target, drafter_for(target), prompts(), GREEDY, 4, 23, 2, 0, frozenset()))
+    for prompt in prompts():
+        own = [row for row in rows if row["prompt"] == prompt.id]
+        assert [row["cycle"] for row in own] == list(range(len(own)))
+        assert sum(row["new_tokens"] for row in own) == 23
+        assert {row["identical"] for row in own} == {1}
+        assert own[-1]["cut"] == 1
+        for row in own:
+            assert 0 <= row["accepted"] <= row["drafted"] <= 4
+            assert 0 <= row["overlap_sum"] <= row["drafted"] + 1e-4
+
+
+def test_sampled_rows_have_no_identity_and_follow_the_seed():
+    target = tiny_llama()
+    policy = Policy("t1", 1.0)
+    runs = [
+        list(acceptance_rows(target, drafter_for(target), prompts(), policy, 3, 15, 3, seed, frozenset()))
+        for seed in (0, 0, 1)
+    ]
+    assert runs[0] == runs[1] != runs[2]
+    assert {row["identical"] for row in runs[0]} == {None}
+
+
+def test_the_share_of_accepted_tokens_agrees_with_the_overlap():
+    """At the first drafted position the chance of acceptance is the overlap: counts must agree with it."""
+    target = tiny_llama()
+    policy = Policy("t1", 1.0)
+    many = [Prompt(f"p{i}", "", (i % 61, (7 * i) % 61), "") for i in range(600)]
+    rows = list(acceptance_rows(target, drafter_for(target), many, policy, 1, 12, 200, 0, frozenset()))
+    whole = [row for row in rows if not row["cut"]]
+    accepted = sum(row["accepted"] for row in whole) / len(whole)
+    overlap = sum(row["overlap_sum"] for row in whole) / len(whole)
+    assert 0.05 < overlap < 0.95
+    assert accepted == pytest.approx(overlap, abs=4 * (0.25 / len(whole)) ** 0.5)
+
+
+def test_speed_rows_hold_every_method_on_every_prompt(tmp_path):
+    target = tiny_llama()
+    settings = {"drafter": "early_exit", "layer": 1, "dataset": "d"}
+    points = [(drafter_for(target), gamma, settings) for gamma in (2, 4)]
+    rows = list(speed_rows(target, points, None, prompts(3), GREEDY, 11, 2, 0))
+    assert len(rows) == 3 * 2 * 3
+    for row in rows:
+        assert row["new_tokens"] == 11
+        assert row["decode_s"] > 0
+        assert row["bytes_read"] > 0
+        if row["method"] == "speculative":
+            assert row["accepted"] + row["cycles"] == 11
+            assert row["draft_s"] + row["verify_s"] + row["accept_s"] == pytest.approx(row["decode_s"])
+    order = [row["method"] + str(row.get("gamma")) for row in rows]
+    assert len({tuple(order[at : at + 3]) for at in range(0, 18, 3)}) > 1
+    write_rows(tmp_path / "speed.csv", COLUMNS, rows)
+    assert len((tmp_path / "speed.csv").read_text().splitlines()) == 19

@@ -1,0 +1,178 @@
+"""Each mistake in a config is one line: the file, the key, what was found, what would be right."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selfdraft.config import SCHEMA, check, files_on_disk, load
+from selfdraft.errors import StudyError
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
+MISSING = object()
+
+
+def changed(path, value):
+    """The default config with the setting at `path` replaced, added or (MISSING) removed."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    *above, last = path.split("/")
+    place = config
+    for key in above:
+        place = place[int(key)] if isinstance(place, list) else place[key]
+    if value is MISSING:
+        del place[last]
+    else:
+        place[int(last) if isinstance(place, list) else last] = value
+    return config
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_configs_of_the_project_are_right(name):
+    assert load(ROOT / name)["target"]["name"]
+
+
+WRONG = [
+    ("training/epoch", 3, 'training.epoch: unknown key; did you mean "epochs"?'),
+    ("trainning", {}, 'trainning: unknown key; did you mean "training"?'),
+    ("figures/paretto", {}, 'figures.paretto: unknown key; did you mean "pareto"?'),
+    ("figures/pareto", {"color": 1}, "figures.pareto.color: unknown key; known are sweep, width, height, rcParams"),
+    ("target/source/repo", "a/b", "target.source.repo: unknown key; known are kind, package, version, member, sha256"),
+    ("target/source/member", MISSING, "target.source.member: missing; it must be set"),
+    ("data", MISSING, "data: missing; it must be set"),
+    ("sweeps/layers/T/0", -1, "sweeps.layers.T.0: -1 is not > 0"),
+    ("sweeps/layers/T/0", 0, "sweeps.layers.T.0: 0 is not > 0"),
+    ("sweeps/layers/T/0", float("nan"), "sweeps.layers.T.0: NaN is not a number"),
+    ("sweeps/gamma/gamma/0", 0, "sweeps.gamma.gamma.0: 0 is not ≥ 1"),
+    ("sweeps/layers/layer/0", -2, "sweeps.layers.layer.0: -2 is not ≥ 0"),
+    ("sweeps/layers/layer/0", True, "sweeps.layers.layer.0: true is not a whole number"),
+    ("sweeps/layers/layer/0", 6.5, "sweeps.layers.layer.0: 6.5 is not a whole number"),
+    ("sweeps/layers/layer", [], "sweeps.layers.layer: [] has too few entries; at least 1 must be there"),
+    ("sweeps/layers/layer", 6, "sweeps.layers.layer: 6 is not a list"),
+    ("sweeps/layers/capacity/0", "heads", 'sweeps.layers.capacity.0: "heads" is not known; did you mean "head"?'),
+    (
+        "sweeps/layers/policy/0",
+        "greed",
+        'sweeps.layers.policy.0: "greed" is not a key of policies; did you mean "greedy"?',
+    ),
+    ("policies/t0.7/top_p", 1.5, "policies.t0.7.top_p: 1.5 is not in (0, 1]"),
+    ("policies/t0.7/top_p", 0, "policies.t0.7.top_p: 0 is not in (0, 1]"),
+    ("policies/t0.7/top_k", -1, "policies.t0.7.top_k: -1 is not ≥ 0"),
+    ("policies/greedy/temperature", -0.1, "policies.greedy.temperature: -0.1 is not ≥ 0"),
+    ("policies/a b", {"temperature": 1}, 'policies: "a b" is not a policy\'s name'),
+    ("training/objective", "kll", 'training.objective: "kll" is not known; did you mean "kl"?'),
+    ("training/ce_weight", 0.5, "training.ce_weight: 0.5 does not go with objective kl; kl wants 0, kl_ce > 0"),
+    ("training/learning_rate/norm", "1e-3", 'training.learning_rate.norm: "1e-3" is not a number; write 1.0e-03'),
+    ("target/source/kind", "packge", 'target.source.kind: "packge" is not known; did you mean "package"?'),
+    ("target/source/sha256", "abc", 'target.source.sha256: "abc" is not a sha256 sum (64 hex digits)'),
+    ("target/source", {"kind": "hub", "repo": "a/b", "revision": "main"}, 'revision: "main" is not a full commit hash'),
+    ("target/name", "a/b", 'target.name: "a/b" is not a name of letters, digits'),
+    (
+        "figures/pareto",
+        {"sweep": "layer"},
+        'figures.pareto.sweep: "layer" is not a key of sweeps; did you mean "layers"?',
+    ),
+    ("data/prompt_length", [300, 64], "data.prompt_length: 300 > 64; the shortest comes first"),
+    ("data/prompt_length", [64], "data.prompt_length: [64] has too few entries; at least 2 must be there"),
+    ("speed/prompts", 1000, "speed.prompts: 1000 is more than data.prompts, 24"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), WRONG, ids=[f"{w[0]}={w[1]!s:.20}" for w in WRONG])
+def test_a_mistake_is_told_in_one_line(path, value, message):
+    with pytest.raises(StudyError) as caught:
+        check(changed(path, value), "config.yaml")
+    assert str(caught.value).startswith("config.yaml: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [None, [], "text"])
+def test_a_config_that_is_no_mapping_is_told(config):
+    with pytest.raises(StudyError, match=r"config.yaml: .* is not a mapping"):
+        check(config, "config.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: {b: c: d}", "\tx"])
+def test_broken_yaml_is_told_in_one_line(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(StudyError, match="not valid YAML") as caught:
+        load(tmp_path / "c.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(StudyError, match=r"c\.yaml: file not found"):
+        load(tmp_path / "c.yaml")
+
+
+def test_defaults_are_filled_in_where_a_key_is_left_out():
+    config = changed("policies", {"greedy": {"temperature": 0.0}, "t0.7": {"temperature": 0.7}})
+    del config["figures"], config["speed"]["repeats"]
+    check(config, "config.yaml")
+    assert config["policies"]["t0.7"] == {"temperature": 0.7, "top_p": 1.0, "top_k": 0}
+    assert config["figures"] == {}
+    assert config["speed"]["repeats"] == 1
+
+
+def test_a_checked_config_checks_again_unchanged():
+    config = load(ROOT / "config.yaml")
+    again = copy.deepcopy(config)
+    check(again, "config.yaml")
+    assert again == config
+
+
+def test_every_key_of_the_schema_has_a_description():
+    schema = yaml.safe_load(SCHEMA.read_text())
+
+    def undescribed(rule, path):
+        for key, inner in rule.get("properties", {}).items():
+            target = schema["$defs"][inner["$ref"].rsplit("/", 1)[1]] if "$ref" in inner else {}
+            if "description" not in inner and "description" not in target:
+                yield f"{path}.{key}"
+            yield from undescribed(inner, f"{path}.{key}")
+        if isinstance(rule.get("additionalProperties"), dict):
+            yield from undescribed(rule["additionalProperties"], f"{path}.*")
+
+    rules = {"": schema} | schema["$defs"]
+    assert [key for name, rule in rules.items() for key in undescribed(rule, name)] == []
+
+
+def test_every_mapping_of_the_schema_refuses_unknown_keys():
+    schema = yaml.safe_load(SCHEMA.read_text())
+
+    def open_mappings(rule, path):
+        if "properties" in rule and "additionalProperties" not in rule and "allOf" not in rule:
+            yield path
+        for key, inner in rule.get("properties", {}).items():
+            yield from open_mappings(inner, f"{path}.{key}")
+        if isinstance(rule.get("additionalProperties"), dict):
+            yield from open_mappings(rule["additionalProperties"], f"{path}.*")
+
+    rules = {"study": schema} | schema["$defs"]
+    assert [path for name, rule in rules.items() for path in open_mappings(rule, name)] == []
+
+
+def test_settings_of_the_schema_are_those_the_stages_know():
+    from selfdraft.commands import acceptance, speed
+    from selfdraft.sources.dataset import DataSettings
+    from selfdraft.sources.fetch import KEYS
+    from selfdraft.training.trainer import Settings
+
+    schema = yaml.safe_load(SCHEMA.read_text())
+    keys = {section: set(rule.get("properties", {})) for section, rule in schema["properties"].items()}
+    assert keys["training"] == set(Settings.__dataclass_fields__)
+    assert keys["data"] - {"name", "source"} == set(DataSettings.__dataclass_fields__)
+    assert keys["acceptance"] - {"seed"} == set(acceptance.DEFAULTS)
+    assert keys["speed"] == set(speed.DEFAULTS)
+    for kind, (required, optional) in KEYS.items():
+        source = schema["$defs"][f"{kind}_source"]
+        assert set(source["required"]) == required
+        assert set(source["properties"]) == required | optional | {"kind"}
+
+
+def test_only_a_path_that_is_there_is_an_input_of_the_workflow(tmp_path):
+    assert files_on_disk({"kind": "path", "path": str(tmp_path)}) == [str(tmp_path)]
+    assert files_on_disk({"kind": "path", "path": str(tmp_path / "gone")}) == []
+    assert files_on_disk({"kind": "package", "package": "p"}) == []

@@ -1,0 +1,85 @@
+"""The files that a stage runs are found from its imports."""
+
+from pathlib import Path
+
+import pytest
+
+from selfdraft import imports
+from selfdraft.cli import STAGES
+from selfdraft.sweeps import FIGURES
+
+FOUR = ["pareto", "gamma", "capacity", "histograms"]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package `toy` to search instead of this one."""
+
+    def write(**sources):
+        for name, text in sources.items():
+            path = tmp_path / "toy" / Path(*name.split("__")).with_suffix(".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / "__init__.py").touch()
+            path.write_text(text)
+
+    monkeypatch.setattr(imports, "ROOT", tmp_path / "toy")
+    imports.imported_by.cache_clear()
+    yield write
+    imports.imported_by.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import toy.b",
+        "import toy.b as c",
+        "from toy import b",
+        "from toy.b import name",
+        "from . import b",
+        "from .b import name",
+        "def f():\n    from toy.b import name",
+        "if x:\n    import toy.b",
+    ],
+)
+def test_every_form_of_import_is_seen(package, line):
+    package(a=line, b="name = 1")
+    assert imports.closure("toy.a") == {"toy", "toy.a", "toy.b"}
+
+
+def test_imports_of_imports_and_packages_on_the_way_are_found_and_circles_end(package):
+    package(a="import toy.deep.b", deep__b="import toy.c", c="import toy.a, os, torch")
+    assert imports.closure("toy.a") == {"toy", "toy.a", "toy.deep", "toy.deep.b", "toy.c"}
+
+
+def test_a_search_does_not_enter_what_is_left_out(package):
+    package(a="import toy.b, toy.c", b="import toy.d", c="", d="")
+    assert imports.closure("toy.a", without=frozenset({"toy.b"})) == {"toy", "toy.a", "toy.c"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_code_and_all_of_it_exists(stage):
+    files = imports.code_of(stage)
+    assert any(file.endswith(f"commands/{stage}.py") for file in files)
+    assert all(Path(file).is_file() for file in files)
+
+
+def test_stages_do_not_run_again_for_code_that_they_do_not_use():
+    def uses(stage, part):
+        return any(f"selfdraft/{part}" in file for file in imports.code_of(stage))
+
+    assert uses("train", "training/")
+    assert uses("train", "models/")
+    assert not uses("train", "figures/")
+    assert not uses("train", "statistics/")
+    assert not uses("results", "models/")
+    assert not uses("results", "decoding/")
+    assert not uses("target", "decoding/")
+
+
+@pytest.mark.parametrize("name", FOUR)
+def test_a_figure_depends_on_its_own_module_and_not_on_those_of_others(name):
+    files = imports.code_of_figure(name, list(FIGURES))
+    drawn = {Path(file).stem for file in files if "selfdraft/figures/" in file}
+    assert name in drawn
+    assert "style" in drawn
+    assert not drawn & (set(FIGURES) - {name})

@@ -1,0 +1,110 @@
+"""The config's sweeps become points, checkpoints, depths and figures."""
+
+import pytest
+
+from selfdraft import sweeps
+from selfdraft.figures import FIGURES
+from selfdraft.sweeps import Checkpoint, Point
+
+
+def sweep(**lists):
+    return {"layer": [1], "T": [1.0], "capacity": ["head"], "gamma": [4], "policy": ["greedy"]} | lists
+
+
+CONFIG = {
+    "target": {"name": "t"},
+    "policies": {"greedy": {"temperature": 0.0}, "t0.7": {"temperature": 0.7}},
+    "sweeps": {
+        "layers": sweep(layer=[1, 3], capacity=["head", "head_block"], policy=["greedy", "t0.7"]),
+        "gamma": sweep(layer=[3], T=[1], gamma=[2, 4]),
+    },
+    "figures": {"pareto": {"sweep": "gamma", "width": 4}},
+}
+
+
+def test_names_are_those_of_the_files():
+    draft = Checkpoint(21, 1.0, "head_block")
+    assert draft.name == "layer21_T1.0_head_block"
+    assert Point(draft, 4, "greedy").name == "layer21_T1.0_head_block_gamma4_greedy"
+
+
+@pytest.mark.parametrize(("T", "text"), [(1, "1.0"), (0.5, "0.5"), (1e-5, "0.00001"), (10.0, "10.0")])
+def test_temperatures_have_no_exponent_and_one_spelling(T, text):
+    assert sweeps.temperature_text(T) == text
+
+
+def test_points_are_the_union_of_the_sweeps_without_repeats():
+    points = sweeps.points(CONFIG)
+    assert len(points) == len(set(points)) == 2 * 2 * 2 + 1
+    assert points[0].name == "layer1_T1.0_head_gamma4_greedy"
+    assert points[-1].name == "layer3_T1.0_head_gamma2_greedy"
+
+
+def test_a_whole_number_T_is_the_same_point_as_its_float():
+    assert sweeps.points_of(sweep(T=[1])) == sweeps.points_of(sweep(T=[1.0]))
+
+
+def test_checkpoints_policies_and_layers_are_those_of_the_points():
+    assert [draft.name for draft in sweeps.checkpoints(CONFIG)] == [
+        "layer1_T1.0_head",
+        "layer1_T1.0_head_block",
+        "layer3_T1.0_head",
+        "layer3_T1.0_head_block",
+    ]
+    assert sweeps.policies(CONFIG) == ["greedy", "t0.7"]
+    assert sweeps.layers(CONFIG) == [1, 3]
+
+
+def test_a_head_needs_the_state_after_its_layer_and_a_block_the_state_before_it():
+    assert sweeps.depths([Checkpoint(6, 1.0, "head")]) == [7]
+    assert sweeps.depths([Checkpoint(6, 1.0, "head_block")]) == [6]
+    assert sweeps.depths(sweeps.checkpoints(CONFIG)) == [1, 2, 3, 4]
+
+
+def test_depths_agree_with_what_training_reads():
+    from selfdraft.models.exit import shared_depth
+
+    for draft in sweeps.checkpoints(CONFIG):
+        assert sweeps.depths([draft]) == [shared_depth(draft.layer, draft.capacity)]
+
+
+def test_one_speed_job_a_policy_measures_that_policys_points_only():
+    assert sweeps.points_by_policy(CONFIG)["t0.7"] == (
+        '[["layer1_T1.0_head",4],["layer1_T1.0_head_block",4],["layer3_T1.0_head",4],["layer3_T1.0_head_block",4]]'
+    )
+    assert '["layer3_T1.0_head",2]' in sweeps.points_by_policy(CONFIG)["greedy"]
+    assert len(sweeps.drafts_by_policy(CONFIG)["greedy"]) == 4
+
+
+def test_figures_are_those_that_the_package_draws():
+    assert list(sweeps.FIGURES) == list(FIGURES)
+
+
+def test_a_figure_draws_its_usual_sweep_or_the_one_it_names():
+    figures = sweeps.figures(CONFIG)
+    assert figures["layer_sweep"]["sweep"] == CONFIG["sweeps"]["layers"]
+    assert figures["pareto"]["sweep"] == CONFIG["sweeps"]["gamma"]
+    assert figures["pareto"]["style"] == {"width": 4}
+    assert figures["gamma"]["drafts"] == ["layer3_T1.0_head"]
+
+
+def test_a_figure_without_its_sweep_is_left_out():
+    assert "temperature" not in sweeps.figures(CONFIG)
+
+
+def test_the_config_hash_is_canonical_and_leaves_out_the_looks():
+    same = {section: CONFIG[section] for section in reversed(CONFIG)}
+    assert sweeps.config_hash(CONFIG) == sweeps.config_hash(same)
+    assert sweeps.config_hash(CONFIG | {"figures": {}}) == sweeps.config_hash(CONFIG)
+    assert sweeps.config_hash(CONFIG | {"target": {"name": "u"}}) != sweeps.config_hash(CONFIG)
+    assert len(sweeps.config_hash(CONFIG)) == 12
+
+
+def test_the_hash_of_some_sections_knows_only_those():
+    other = CONFIG | {"sweeps": {}}
+    assert sweeps.config_hash(other, "target") == sweeps.config_hash(CONFIG, "target")
+
+
+def test_settings_are_the_same_text_in_any_order():
+    assert sweeps.settings_of({"a": {"y": 1, "x": 2}}, "a") == sweeps.settings_of({"a": {"x": 2, "y": 1}}, "a")
+    assert sweeps.settings_of({"a": {"y": 1, "x": 2}}, "a", without=["y"]) == '{"x":2}'

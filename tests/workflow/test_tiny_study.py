@@ -1,0 +1,155 @@
+"""A tiny study through Snakemake, from the model's files to the figures, and what makes it run again."""
+
+import csv
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from tiny import tiny_conversations, tiny_target
+
+from selfdraft.sweeps import FIGURES
+
+TINY = "tests/workflow/tiny.yaml"
+DRAFTS = 5
+POINTS = 10
+
+
+@pytest.fixture(scope="module")
+def tiny(study):
+    """The finished tiny study. Tests that change it put back what they changed."""
+    tiny_target(study / "target")
+    tiny_conversations(study / "conversations.json")
+    study.configure(start=TINY)
+    done = study.snakemake("--cores", "2", "all_figures")
+    assert done.returncode == 0, done.output
+    return study
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_figure_is_drawn_as_pdf_and_png(tiny):
+    for figure in FIGURES:
+        assert (tiny / f"paper_figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert (tiny / f"paper_figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
+    results = rows(tiny / "results/results.csv")
+    assert len(results) == POINTS
+    assert len({(r["layer"], r["T"], r["capacity"], r["gamma"], r["policy"]) for r in results}) == POINTS
+    for row in results:
+        for name in ("kl", "accepted_mean", "speedup", "predicted_speedup", "vanilla_tps", "transformers_tps"):
+            assert float(row[name]) >= 0, name
+        assert row["commit"]
+        assert len(row["config_hash"]) == 12
+
+
+def test_greedy_output_is_the_targets_own(tiny):
+    greedy = [row for row in rows(tiny / "results/results.csv") if row["policy"] == "greedy"]
+    assert greedy
+    assert {float(row["identical"]) for row in greedy} == {1.0}
+
+
+def test_each_checkpoint_says_how_it_was_made(tiny):
+    folders = sorted((tiny / "results/checkpoints").glob("layer*"))
+    assert len(folders) == DRAFTS
+    for folder in folders:
+        config = json.loads((folder / "config.json").read_text())
+        assert config["commit"]
+        assert len(config["config_hash"]) == 12
+        first = json.loads((folder / "train_log.jsonl").read_text().splitlines()[0])
+        assert first["step"] == 0
+        assert first["held_out_kl"] is not None
+
+
+def test_a_second_run_does_nothing(tiny):
+    assert tiny.to_do("all_figures") == {}
+
+
+def test_a_new_style_draws_that_figure_alone(tiny):
+    tiny.configure(("figures", {"pareto": {"width": 5}}), start=TINY)
+    try:
+        assert tiny.to_do() == {"figure_pareto": 1, "all_figures": 1}
+    finally:
+        tiny.configure(start=TINY)
+
+
+@pytest.mark.parametrize(
+    ("module", "again"),
+    [
+        ("figures/pareto.py", {"figure_pareto"}),
+        ("commands/train.py", {"train", "quality", "acceptance", "speed", "results"}),
+        ("commands/results.py", {"results"}),
+    ],
+)
+def test_changed_code_runs_the_stages_that_use_it(tiny, module, again):
+    path = tiny / "src/selfdraft" / module
+    before = path.read_text()
+    path.write_text(before + "\n# changed\n")
+    try:
+        jobs = tiny.to_do()
+    finally:
+        path.write_text(before)
+    figures = {name for name in jobs if name.startswith("figure_")}
+    assert again <= set(jobs)
+    assert ("train" in jobs) == ("train" in again)
+    assert figures == {"figure_pareto"} or "results" in again
+
+
+def test_a_new_layer_trains_only_the_new_draft(tiny):
+    tiny.configure(("sweeps/gamma/layer", [1, 0]), start=TINY)
+    try:
+        jobs = tiny.to_do()
+    finally:
+        tiny.configure(start=TINY)
+    assert (jobs["capture"], jobs["train"], jobs["quality"], jobs["acceptance"]) == (1, 1, 1, 2)
+    assert "target" not in jobs
+    assert "data" not in jobs
+
+
+def test_the_report_holds_every_figure(tiny):
+    done = tiny.snakemake("--report", "report.zip", "all_figures")
+    assert done.returncode == 0, done.output
+    names = zipfile.ZipFile(tiny / "report.zip").namelist()
+    assert all(any(Path(name).name == f"{figure}.png" for name in names) for figure in FIGURES)
+
+
+def test_the_same_seed_gives_the_same_tables_byte_for_byte(tiny, study_at, tmp_path):
+    again = study_at(tmp_path / "again")
+    for name in ("target", "results/target", "results/data"):
+        shutil.copytree(tiny / name, again / name)
+    shutil.copy(tiny / "conversations.json", again / "conversations.json")
+    again.configure(start=TINY)
+    tables = [
+        "results/raw/quality/layer1_T1.0_head_block.csv",
+        "results/raw/acceptance/layer1_T1.0_head_block_gamma2_greedy.csv",
+        "results/raw/acceptance/layer1_T1.0_head_block_gamma2_t0.7.csv",
+    ]
+    done = again.snakemake("--cores", "2", *tables)
+    assert done.returncode == 0, done.output
+    for table in tables:
+        assert (again / table).read_bytes() == (tiny / table).read_bytes(), table
+
+
+def test_a_layer_outside_the_model_stops_the_first_job_with_one_line(tiny, study_at, tmp_path):
+    study = study_at(tmp_path / "wrong")
+    shutil.copytree(tiny / "target", study / "target")
+    shutil.copy(tiny / "conversations.json", study / "conversations.json")
+    study.configure(("sweeps/layers/layer", [1, 9]), start=TINY)
+    done = study.snakemake("--cores", "2", "--keep-going", "all_figures")
+    assert done.returncode != 0
+    assert "layer 9 is not a layer of the target (0…3)" in done.output
+    assert not list((study / "results").glob("*/tiny*/*"))
+
+
+def test_a_missing_model_is_named(tiny, study_at, tmp_path):
+    study = study_at(tmp_path / "missing")
+    study.configure(("target/source/path", "nowhere"), start=TINY)
+    done = study.snakemake("--cores", "1", "target")
+    assert done.returncode != 0
+    assert "nowhere: no such file or folder" in done.output

@@ -1,0 +1,50 @@
+# One rule for each figure of the config: its own sweep, style, modules and caption, so that a change
+# to one of them draws that figure alone.
+for figure, drawn in sweeps.figures(config).items():
+
+    rule:
+        name:
+            f"figure_{figure}"
+        input:
+            table=lookup(
+                dpath=figure,
+                within={
+                    "histograms": rules.gather_acceptance.output,
+                    "training_curves": collect(
+                        "results/checkpoints/{name}/train_log.jsonl",
+                        name=drawn["drafts"],
+                    ),
+                },
+                default=rules.results.output,
+            ),
+            code=imports.code_of_figure(figure, others=list(sweeps.FIGURES)),
+        output:
+            report(
+                multiext(f"paper_figures/{figure}", ".pdf", ".png"),
+                caption=f"../report/{figure}.rst",
+                category="Figures",
+                labels={"figure": figure.replace("_", " ")},
+            ),
+        log:
+            f"results/logs/figure/{figure}.log",
+        conda:
+            "../../envs/study.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            figure=figure,
+            sweep=sweeps.as_json(drawn["sweep"]),
+            style=sweeps.as_json(drawn["style"]),
+            folder=subpath(output[0], parent=True),
+            option=lookup(
+                dpath=figure,
+                within={"histograms": "--acceptance", "training_curves": "--logs"},
+                default="--results",
+            ),
+        message:
+            "Figure {params.figure}"
+        shell:
+            "python -m selfdraft figure {params.figure} {params.option} {input.table:q}"
+            " --sweep {params.sweep:q} --style {params.style:q} --out-dir {params.folder:q} > {log} 2>&1"

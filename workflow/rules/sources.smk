@@ -1,0 +1,63 @@
+rule target:
+    """The model as a plain folder. A layer that it does not have stops the study here."""
+    input:
+        source=files_on_disk(config["target"]["source"]),
+        code=imports.code_of("target"),
+    output:
+        config=f"{TARGET}/config.json",
+        weights=f"{TARGET}/model.safetensors",
+        tokenizer=f"{TARGET}/tokenizer.json",
+        source=f"{TARGET}/source.json",
+    log:
+        "results/logs/target.log",
+    benchmark:
+        "results/benchmarks/target.tsv"
+    conda:
+        "../../envs/study.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        folder=subpath(output.config, parent=True),
+        name=lookup(dpath="target/name", within=config),
+        source=sweeps.as_json(config["target"]["source"]),
+    message:
+        "Target {params.name}: to plain files in {params.folder}"
+    shell:
+        "python -m selfdraft target --name {params.name:q} --source {params.source:q}"
+        " --layers $layers --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+
+
+rule data:
+    """Conversations as token sequences, split by origin, and prompts."""
+    input:
+        source=files_on_disk(config["data"]["source"]),
+        target=rules.target.output.tokenizer,
+        code=imports.code_of("data"),
+    output:
+        sequences=collect(f"{DATA}/{{split}}.safetensors", split=["train", "validation", "held_out"]),
+        index=f"{DATA}/index.json",
+        prompts=f"{DATA}/prompts.json",
+        sources=f"{DATA}/sources.json",
+    log:
+        "results/logs/data.log",
+    benchmark:
+        "results/benchmarks/data.tsv"
+    conda:
+        "../../envs/study.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        target=subpath(input.target, parent=True),
+        folder=subpath(output.index, parent=True),
+        name=lookup(dpath="data/name", within=config),
+        source=sweeps.as_json(config["data"]["source"]),
+        settings=sweeps.settings_of(config, "data", without=["name", "source"]),
+    message:
+        "Data {params.name}: tokens and prompts in {params.folder}"
+    shell:
+        "python -m selfdraft data --name {params.name:q} --source {params.source:q} --target {params.target:q}"
+        " --settings {params.settings:q} --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"

@@ -1,0 +1,88 @@
+rule machine:
+    """What this machine can do at best; claims it whole, as `speed` does."""
+    input:
+        code=imports.code_of("machine"),
+    output:
+        "results/machine.json",
+    log:
+        "results/logs/machine.log",
+    conda:
+        "../../envs/study.yaml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        whole_machine=1,
+        mem_mb=4000,
+        runtime=30,
+    message:
+        "Machine: read bandwidth and matrix rates"
+    shell:
+        "python -m selfdraft machine --threads {threads} --out {output:q} > {log} 2>&1"
+
+
+rule speed:
+    """Drafts and both baselines, interleaved in one process: a row per prompt, repeat and method."""
+    input:
+        target=rules.target.output.config,
+        tokenizer=rules.target.output.tokenizer,
+        weights=rules.target.output.weights,
+        data=rules.data.output.prompts,
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(config)),
+            file=["draft.safetensors", "config.json"],
+        ),
+        code=imports.code_of("speed"),
+    output:
+        "results/raw/speed/{policy}.csv",
+    log:
+        "results/logs/speed/{policy}.log",
+    benchmark:
+        "results/benchmarks/speed/{policy}.tsv"
+    conda:
+        "../../envs/study.yaml"
+    # All cores, so that nothing else runs meanwhile; a job of its own claims the machine on a cluster.
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        whole_machine=1,
+        mem_mb=6000,
+        runtime=240,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(config)),
+        ),
+        points=lookup(dpath="{policy}", within=sweeps.points_by_policy(config)),
+        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        settings=sweeps.settings_of(config, "speed"),
+        dtype=lookup(dpath="target/dtype", within=config),
+    message:
+        "Speed of all drafts and both baselines, {wildcards.policy}"
+    shell:
+        "python -m selfdraft speed --target {params.target:q} --data {params.data:q}"
+        " --checkpoints {params.checkpoints:q} --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
+        " --settings {params.settings:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
+
+
+rule gather_speed:
+    input:
+        tables=collect("results/raw/speed/{policy}.csv", policy=sweeps.policies(config)),
+        code=imports.code_of("gather"),
+    output:
+        "results/speed.csv",
+    log:
+        "results/logs/gather_speed.log",
+    localrule: True
+    conda:
+        "../../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    message:
+        "Gather the speed tables"
+    shell:
+        "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"

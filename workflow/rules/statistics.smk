@@ -1,0 +1,29 @@
+rule results:
+    """Estimates with confidence intervals: a row per measured point."""
+    input:
+        quality=rules.gather_quality.output,
+        acceptance=rules.gather_acceptance.output,
+        speed=rules.gather_speed.output,
+        machine=rules.machine.output,
+        code=imports.code_of("results"),
+    output:
+        "results/results.csv",
+    log:
+        "results/logs/results.log",
+    benchmark:
+        "results/benchmarks/results.tsv"
+    conda:
+        "../../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=sweeps.settings_of(config, "statistics"),
+        config_hash=sweeps.config_hash(config),
+    message:
+        "Results: bootstrap intervals for every point"
+    shell:
+        "python -m selfdraft results --quality {input.quality:q} --acceptance {input.acceptance:q}"
+        " --speed {input.speed:q} --machine {input.machine:q} --settings {params.settings:q}"
+        " --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
