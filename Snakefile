@@ -12,7 +12,7 @@ min_version("9.27")
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from selfdraft import imports, sweeps
-from selfdraft.config import check, files_on_disk
+from selfdraft.config import check, check_layers, files_on_disk
 from selfdraft.errors import StudyError
 from selfdraft.jobs import prepare_jobs
 
@@ -23,7 +23,9 @@ if not workflow.overwrite_configfiles:
 
 
 try:
-    check(config, (workflow.overwrite_configfiles or ["config.yaml"])[-1])
+    study = (workflow.overwrite_configfiles or ["config.yaml"])[-1]
+    check(config, study)
+    check_layers(config, study, f"results/target/{config['target']['name']}")
 except StudyError as error:
     raise WorkflowError(str(error))
 

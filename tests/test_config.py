@@ -1,12 +1,13 @@
 """Each mistake in a config is one line: the file, the key, what was found, what would be right."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from selfdraft.config import SCHEMA, check, files_on_disk, load
+from selfdraft.config import SCHEMA, check, check_layers, files_on_disk, load
 from selfdraft.errors import StudyError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,3 +177,20 @@ def test_only_a_path_that_is_there_is_an_input_of_the_workflow(tmp_path):
     assert files_on_disk({"kind": "path", "path": str(tmp_path)}) == [str(tmp_path)]
     assert files_on_disk({"kind": "path", "path": str(tmp_path / "gone")}) == []
     assert files_on_disk({"kind": "package", "package": "p"}) == []
+
+
+def test_a_layer_that_the_finished_target_lacks_is_told(tmp_path):
+    config = load(ROOT / "config.yaml")
+    check_layers(config, "config.yaml", tmp_path)
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 29}')
+    made_from = {key: value for key, value in config["target"]["source"].items() if key != "sha256"}
+    (tmp_path / "source.json").write_text(json.dumps(made_from))
+    with pytest.raises(StudyError) as caught:
+        check_layers(config, "config.yaml", tmp_path)
+    assert str(caught.value) == "config.yaml: sweeps.layers.layer.3: 29 is not a layer of the target (0…28)"
+
+
+def test_layers_are_not_checked_against_a_target_of_another_source(tmp_path):
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 2}')
+    (tmp_path / "source.json").write_text('{"kind": "path", "path": "elsewhere"}')
+    check_layers(load(ROOT / "config.yaml"), "config.yaml", tmp_path)

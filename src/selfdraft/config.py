@@ -62,6 +62,27 @@ def check(config: Any, path: str | Path, schema: str | Path = SCHEMA) -> None:
         raise StudyError(f"{path}: {problem}")
 
 
+def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -> None:
+    """Check the exit layers against the folder `target`, if it was made from the config's source already.
+
+    The target stage does so when it makes the folder; this is for layers added later. Raises
+    StudyError for the first layer that the target does not have.
+    """
+    try:
+        made_from = json.loads((Path(target) / "source.json").read_text(encoding="utf-8"))
+        layers = json.loads((Path(target) / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    except (OSError, ValueError, KeyError):
+        return
+    source = config["target"]["source"]
+    if any(made_from.get(key) != value for key, value in source.items() if key != "sha256"):
+        return
+    for name, sweep in config["sweeps"].items():
+        for position, layer in enumerate(sweep["layer"]):
+            if layer >= layers:
+                key = f"sweeps.{name}.layer.{position}"
+                raise StudyError(f"{path}: {key}: {layer} is not a layer of the target (0…{layers - 1})")
+
+
 def files_on_disk(source: dict[str, Any]) -> list[str]:
     """The file or folder that a source of kind `path` reads, if it is there; else nothing.
 

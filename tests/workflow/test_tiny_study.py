@@ -136,6 +136,16 @@ def test_the_same_seed_gives_the_same_tables_byte_for_byte(tiny, study_at, tmp_p
         assert (again / table).read_bytes() == (tiny / table).read_bytes(), table
 
 
+def test_a_new_layer_outside_the_model_is_told_before_anything_runs(tiny):
+    tiny.configure(("sweeps/gamma/layer", [1, 4]), start=TINY)
+    try:
+        done = tiny.snakemake("--cores", "2", "all_figures")
+    finally:
+        tiny.configure(start=TINY)
+    assert done.returncode != 0
+    assert "config.yaml: sweeps.gamma.layer.1: 4 is not a layer of the target (0…3)" in done.output
+
+
 def test_a_layer_outside_the_model_stops_the_first_job_with_one_line(tiny, study_at, tmp_path):
     study = study_at(tmp_path / "wrong")
     shutil.copytree(tiny / "target", study / "target")

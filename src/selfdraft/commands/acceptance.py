@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", default="{}", help="the config's `acceptance` section as JSON")
     parser.add_argument("--seed", type=int, default=0, help="of the sampled tokens")
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--statistics", default="{}", help="the config's `statistics` section as JSON")
     parser.add_argument("--no-speed", action="store_true", help="leave out the timing runs")
     parser.add_argument("--out-dir", required=True, help="folder for the raw tables and results.csv")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 

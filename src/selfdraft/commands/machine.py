@@ -5,7 +5,7 @@ import argparse
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="JSON file to write")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 
@@ -14,7 +14,8 @@ def run(args: argparse.Namespace) -> None:
 
     from selfdraft.evaluation.machine import measure
     from selfdraft.files import write_json
+    from selfdraft.models.runtime import resolve_device
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    write_json(args.out, measure(args.device))
+    write_json(args.out, measure(resolve_device(args.device)))

@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", required=True, help="folder made by `selfdraft train`")
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the computation")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of all methods")
     parser.add_argument("--no-transformers", action="store_true", help="leave out transformers' generate")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     if missing:
         raise StudyError(f"--points: {missing[0]} is not among --checkpoints")
     target.pack()
-    peer = None if args.no_transformers else TransformersPeer(args.target, target.dtype, args.device)
+    peer = None if args.no_transformers else TransformersPeer(args.target, target.dtype, str(target.device))
     rows = speed_rows(
         target,
         [(loaded[name][0], gamma, loaded[name][1]) for name, gamma in points],

@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-hash", default="", help="hash of the study's config, for provenance")
     parser.add_argument("--commit", default="", help="git commit, for provenance")
     parser.add_argument("--out-dir", required=True, help="checkpoint folder to write")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 

@@ -10,13 +10,20 @@ from selfdraft.models.llama import Llama, load_target
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 
 
-def start(folder: str | Path, dtype: str, device: str = "cpu", threads: int | None = None) -> Llama:
+def resolve_device(device: str) -> str:
+    """`auto` is cuda where there is one, else cpu. Raises StudyError if cuda is asked for and missing."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise StudyError(f"--device {device}: no CUDA device is available; use --device cpu")
+    return device
+
+
+def start(folder: str | Path, dtype: str, device: str = "auto", threads: int | None = None) -> Llama:
     """Load the target for computing in `dtype` on `device`, with `threads` CPU threads."""
     if threads:
         torch.set_num_threads(threads)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise StudyError(f"--device {device}: no CUDA device is available; use --device cpu")
     torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32: identity claims rest on it
     if dtype not in DTYPES:
         raise StudyError(f"dtype: {dtype!r} is unknown; one of {', '.join(DTYPES)} is right")
-    return load_target(folder, DTYPES[dtype], device)
+    return load_target(folder, DTYPES[dtype], resolve_device(device))

@@ -1,11 +1,15 @@
 """One pass of the teacher over the text keeps the hidden states that every draft is trained on."""
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors.torch import save_file
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,29 +20,42 @@ from selfdraft.models.llama import Llama
 from selfdraft.models.weights import read_tensors
 from selfdraft.sequences import Sequences
 
+NUMPY = {torch.bfloat16: ("BF16", np.uint16), torch.float32: ("F32", np.float32), torch.float16: ("F16", np.float16)}
+
 
 @torch.inference_mode()
-def hidden_states(target: Llama, sequences: Sequences, depths: Sequence[int], label: str = "") -> dict[int, Tensor]:
-    """Hidden states at each of `depths`, bfloat16 or float32 as the target, `[tokens, hidden]` each.
+def passes(
+    target: Llama, sequences: Sequences, depths: Sequence[int], label: str = ""
+) -> Iterator[tuple[int, int, dict[int, Tensor]]]:
+    """Run the target over each sequence; yields (begin, end, states `[end - begin, hidden]` at each depth).
 
     Depth d is the state after d layers; `n_layers` is the teacher's final state before its norm.
     """
-    n_layers, size = target.config.n_layers, target.config.hidden_size
+    n_layers = target.config.n_layers
     wanted = sorted(set(depths))
     for depth in wanted:
         if not 0 <= depth <= n_layers:
             raise StudyError(f"capture: depth {depth} is not a depth of the target (0…{n_layers})")
-    total = len(sequences.tokens)
-    kept = {depth: torch.empty((total, size), dtype=target.dtype) for depth in wanted}
-    with tqdm(total=total, unit="tok", desc=f"capture {label}".strip(), disable=None) as bar:
+    with tqdm(total=len(sequences.tokens), unit="tok", desc=f"capture {label}".strip(), disable=None) as bar:
         for begin, end in pairwise(sequences.offsets.tolist()):
             tokens = torch.from_numpy(sequences.tokens[begin:end]).long().unsqueeze(0).to(target.device)
             step = target.step([0], end - begin)
             hidden, at = target.embed(tokens), 0
+            states: dict[int, Tensor] = {}
             for depth in wanted:
                 hidden, at = target.run(hidden, at, depth, step), depth
-                kept[depth][begin:end] = hidden[0].cpu()
+                states[depth] = hidden[0].cpu()
+            yield begin, end, states
             bar.update(end - begin)
+
+
+def hidden_states(target: Llama, sequences: Sequences, depths: Sequence[int]) -> dict[int, Tensor]:
+    """The states at each of `depths` in memory, in the target's dtype, `[tokens, hidden]` each."""
+    shape = (len(sequences.tokens), target.config.hidden_size)
+    kept = {depth: torch.empty(shape, dtype=target.dtype) for depth in set(depths)}
+    for begin, end, states in passes(target, sequences, depths):
+        for depth, state in states.items():
+            kept[depth][begin:end] = state
     return kept
 
 
@@ -47,14 +64,44 @@ def state_file(folder: str | Path, depth: int) -> Path:
     return Path(folder) / f"depth{depth}.safetensors"
 
 
+def _open_states(path: Path, dtype: torch.dtype, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[Any]]:
+    """A safetensors file of the given tensors, mapped for writing: it may be larger than the memory."""
+    code, kind = NUMPY[dtype]
+    header: dict[str, Any] = {}
+    begins: dict[str, int] = {}
+    end = 0
+    for name, shape in shapes.items():
+        begins[name], end = end, end + shape[0] * shape[1] * dtype.itemsize
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [begins[name], end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    data = 8 + len(text)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        # Really allocated: a full disk is an error here, not a crash while the map is written.
+        os.posix_fallocate(file.fileno(), 0, data + end)
+    return {
+        name: np.memmap(path, dtype=kind, mode="r+", offset=data + begins[name], shape=shape)
+        for name, shape in shapes.items()
+        if shape[0]
+    }
+
+
 def capture(target: Llama, splits: dict[str, Sequences], depths: Sequence[int], out_dir: str | Path) -> None:
-    """Write `depthD.safetensors` (keys: the splits) for each depth and the final one, and capture.json."""
-    n_layers = target.config.n_layers
+    """Write `depthD.safetensors` (keys: the splits) for each depth and the final one, and capture.json.
+
+    The states go to disk as they are computed; memory holds those of one sequence.
+    """
+    n_layers, size = target.config.n_layers, target.config.hidden_size
     wanted = sorted({*depths, n_layers})
-    states = {name: hidden_states(target, sequences, wanted, name) for name, sequences in splits.items()}
+    shapes = {name: (len(sequences.tokens), size) for name, sequences in splits.items()}
     with whole_folder(out_dir) as folder:
-        for depth in wanted:
-            save_file({name: kept[depth] for name, kept in states.items()}, state_file(folder, depth))
+        maps = {depth: _open_states(state_file(folder, depth), target.dtype, shapes) for depth in wanted}
+        for name, sequences in splits.items():
+            for begin, end, states in passes(target, sequences, wanted, name):
+                for depth, state in states.items():
+                    bits = state.view(torch.uint16) if target.dtype == torch.bfloat16 else state
+                    maps[depth][name][begin:end] = bits.numpy()
         description = {
             "target": target_identity(target),
             "depths": wanted,
