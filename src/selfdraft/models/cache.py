@@ -7,12 +7,12 @@ from selfdraft.errors import StudyError
 
 
 class KVCache:
-    """Keys and values of `n_layers` layers, `[batch, kv_heads, capacity, head_dim]` each.
+    """Keys and values of `n_layers` layers, `[batch, 2 * kv_heads, capacity, head_dim]` each.
 
     A token's slot is its position, in every row: rows of different lengths are left-aligned, and
-    `slot <= position` is at once the causal mask and the mask of what is not filled or stale.
-    `lengths[row]` counts the verified tokens; what lies beyond may be overwritten, so that a rollback
-    copies nothing.
+    `slot <= position` is at once the causal mask and the mask of what is not filled or stale. How many
+    tokens of a row are verified is known to the session; what lies beyond may be overwritten, so that a
+    rollback copies nothing.
     """
 
     def __init__(
@@ -25,26 +25,24 @@ class KVCache:
         dtype: torch.dtype,
         device: torch.device | str = "cpu",
     ) -> None:
-        shape = (batch, n_kv_heads, capacity, head_dim)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(n_layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(n_layers)]
-        self.batch, self.capacity = batch, capacity
-        self.lengths = [0] * batch
+        shape = (batch, 2 * n_kv_heads, capacity, head_dim)  # a layer's keys and values, written as one
+        self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        self.n_kv_heads, self.batch, self.capacity = n_kv_heads, batch, capacity
         self.rows: Tensor | None = None if batch == 1 else torch.arange(batch, device=device).view(batch, 1)
         self.bytes_per_token = 2 * n_kv_heads * head_dim * dtype.itemsize  # of one layer
 
-    def write(self, layer: int, keys: Tensor, values: Tensor, step: "Step") -> tuple[Tensor, Tensor]:
-        """Store `[batch, tokens, kv_heads, head_dim]` at the step's slots; return the filled part."""
-        store_k, store_v = self.keys[layer], self.values[layer]
+    def write(self, layer: int, keys_values: Tensor, step: "Step") -> tuple[Tensor, Tensor]:
+        """Store `[batch, tokens, 2 * kv_heads, head_dim]` at the step's slots.
+
+        Returns the filled part's keys and values, `[batch, kv_heads, filled, head_dim]` each.
+        """
+        store = self.layers[layer]
         if step.start is not None:
-            end = step.start + keys.shape[1]
-            store_k[:, :, step.start : end] = keys.transpose(1, 2)
-            store_v[:, :, step.start : end] = values.transpose(1, 2)
+            store[:, :, step.start : step.start + keys_values.shape[1]] = keys_values.transpose(1, 2)
         else:
             assert self.rows is not None
-            store_k[self.rows, :, step.positions] = keys
-            store_v[self.rows, :, step.positions] = values
-        return store_k[:, :, : step.end], store_v[:, :, : step.end]
+            store[self.rows, :, step.positions] = keys_values
+        return store[:, : self.n_kv_heads, : step.end], store[:, self.n_kv_heads :, : step.end]
 
 
 class Step:
@@ -62,11 +60,13 @@ class Step:
         sin: Tensor,
         starts: list[int],
         tokens: int,
-        group: int,
+        heads: tuple[int, int],
         capacity: int,
         tree: Tensor | None = None,
         depths: Tensor | None = None,
     ) -> None:
+        n_heads, n_kv_heads = heads
+        group = n_heads // n_kv_heads
         self.end = max(starts) + tokens
         if self.end > capacity:
             raise StudyError(f"KV cache: {self.end} slots needed, {capacity} allocated; shorten the prompt or gamma")
@@ -77,14 +77,14 @@ class Step:
         device, dtype = cos.device, cos.dtype
         if uniform and depths is None:
             span = slice(starts[0], starts[0] + tokens)
-            self.cos, self.sin = cos[span].view(1, tokens, 1, -1), sin[span].view(1, tokens, 1, -1)
+            self._rotate(cos[span].view(1, tokens, 1, -1), sin[span].view(1, tokens, 1, -1), heads)
             if tokens == 1 or self.causal_from_empty:
                 return
         slots = torch.tensor(starts, device=device).view(-1, 1) + torch.arange(tokens, device=device)
         self.positions = slots  # [batch, tokens]: the slots written
         angles = slots if depths is None else torch.tensor(starts, device=device).view(-1, 1) + depths
         if not (uniform and depths is None):
-            self.cos, self.sin = cos[angles].unsqueeze(2), sin[angles].unsqueeze(2)
+            self._rotate(cos[angles].unsqueeze(2), sin[angles].unsqueeze(2), heads)
         keys = torch.arange(self.end, device=device)
         visible = keys <= slots.unsqueeze(-1)  # [batch, tokens, end]
         if tree is not None:
@@ -95,3 +95,14 @@ class Step:
         mask = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, float("-inf"))
         # The query heads of one KV head are folded into the token axis: [batch, 1, group * tokens, end].
         self.mask = mask.unsqueeze(1).repeat(1, 1, group, 1)
+
+    def _rotate(self, cos: Tensor, sin: Tensor, heads: tuple[int, int]) -> None:
+        """Tables over all heads of q, k and v, `[·, tokens, heads + 2 kv_heads, head_dim]`.
+
+        The angle of v is zero: one rotation of the whole product costs less than taking it apart.
+        """
+        n_heads, n_kv_heads = heads
+        shape = (*cos.shape[:2], n_heads + 2 * n_kv_heads, cos.shape[-1])
+        self.cos, self.sin = cos.new_ones(shape), sin.new_zeros(shape)
+        self.cos[:, :, :-n_kv_heads] = cos
+        self.sin[:, :, :-n_kv_heads] = sin

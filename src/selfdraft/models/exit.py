@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -152,7 +153,10 @@ def target_identity(target: Llama) -> dict[str, Any]:
 def save_exit(draft: Exit, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write `folder/draft.safetensors`, only what was trained, rounded to `dtype`."""
     tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in draft.named_tensors().items()}
-    save_file(tensors, folder / "draft.safetensors")
+    try:
+        save_file(tensors, folder / "draft.safetensors")
+    except SafetensorError as error:
+        raise StudyError(f"{folder / 'draft.safetensors'}: could not be written ({error})") from None
 
 
 def read_checkpoint_config(folder: str | Path) -> dict[str, Any]:

@@ -41,6 +41,12 @@ class Linear(nn.Module):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
 
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """`residual + forward(x)`, in one kernel when packed."""
+        if self._packed is not None:
+            return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._packed, self.bias, "add")
+        return residual + self(x)
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last axis (Zhang & Sennrich 2019), statistics in float32."""

@@ -69,9 +69,9 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """`hidden [batch, tokens, hidden] -> the same`. `layer` is the slot in `cache`."""
-        hidden = hidden + self.o(self._attention(self.input_norm(hidden), step, cache, layer))
+        hidden = self.o.add_to(hidden, self._attention(self.input_norm(hidden), step, cache, layer))
         gate, up = self.gate_up(self.post_norm(hidden)).chunk(2, dim=-1)
-        return hidden + self.down(F.silu(gate) * up)
+        return self.down.add_to(hidden, F.silu(gate) * up)
 
     def _attention(self, x: Tensor, step: Step, cache: KVCache | None, layer: int) -> Tensor:
         c = self.config
@@ -79,20 +79,23 @@ class Block(nn.Module):
         qkv = self.qkv(x).view(batch, tokens, c.n_heads + 2 * c.n_kv_heads, c.head_dim)
         if c.qk_norm:
             q, k, v = qkv.split((c.n_heads, c.n_kv_heads, c.n_kv_heads), dim=2)
-            q, k = rotate(self.q_norm(q), step.cos, step.sin), rotate(self.k_norm(k), step.cos, step.sin)
-        else:
-            qk, v = qkv.split((c.n_heads + c.n_kv_heads, c.n_kv_heads), dim=2)
-            q, k = rotate(qk, step.cos, step.sin).split((c.n_heads, c.n_kv_heads), dim=2)
+            qkv = torch.cat((self.q_norm(q), self.k_norm(k), v), dim=2)
+        qkv = rotate(qkv, step.cos, step.sin)
+        q, kv = qkv[:, :, : c.n_heads], qkv[:, :, c.n_heads :]
         if cache is not None:
-            keys, values = cache.write(layer, k, v, step)
+            keys, values = cache.write(layer, kv, step)
         else:
-            keys, values = k.transpose(1, 2), v.transpose(1, 2)
+            keys, values = kv.transpose(1, 2).chunk(2, dim=1)
         if step.causal_from_empty:
             out = F.scaled_dot_product_attention(
                 q.transpose(1, 2), keys, values, is_causal=True, enable_gqa=self.group > 1
             )
             return out.transpose(1, 2).reshape(batch, tokens, -1)
         # Queries that share a KV head stand as more tokens of it: no KV is repeated (see docs/benchmarks.md).
+        if tokens == 1:
+            folded = q.reshape(batch, c.n_kv_heads, self.group, c.head_dim)
+            out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=step.mask)
+            return out.reshape(batch, 1, -1)
         folded = q.view(batch, tokens, c.n_kv_heads, self.group, c.head_dim).permute(0, 2, 3, 1, 4)
         folded = folded.reshape(batch, c.n_kv_heads, self.group * tokens, c.head_dim)
         out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=step.mask)
@@ -158,7 +161,7 @@ class Llama(nn.Module):
         """Positions and mask for `tokens` new tokens at `starts[row]`."""
         c = self.config
         room = c.max_positions if capacity is None else capacity
-        return Step(self.cos, self.sin, starts, tokens, c.n_heads // c.n_kv_heads, room, tree, depths)
+        return Step(self.cos, self.sin, starts, tokens, (c.n_heads, c.n_kv_heads), room, tree, depths)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """`[batch, tokens] -> [batch, tokens, hidden]`, depth 0."""
