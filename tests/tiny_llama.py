@@ -5,6 +5,8 @@ import torch
 from selfdraft.models.config import LlamaConfig
 from selfdraft.models.exit import Exit, untrained_exit
 from selfdraft.models.llama import Llama
+from selfdraft.sequences import Sequences
+from selfdraft.training.capture import passes
 
 
 def tiny_llama(vocab: int = 61, layers: int = 4, seed: int = 0, scale: float = 0.35, positions: int = 256) -> Llama:
@@ -56,3 +58,12 @@ def perturbed_exit(target: Llama, layer: int, capacity: str, amount: float = 0.1
     for parameter in draft.parameters():
         parameter.data += amount * torch.randn(parameter.shape, generator=generator)
     return draft
+
+
+def hidden_states(target: Llama, sequences: Sequences, depths: list[int]) -> dict[int, torch.Tensor]:
+    """The states at each of `depths` in memory, `[tokens, hidden]` each."""
+    kept = {depth: torch.empty((len(sequences.tokens), target.config.hidden_size)) for depth in depths}
+    for begin, end, states in passes(target, sequences, depths):
+        for depth, state in states.items():
+            kept[depth][begin:end] = state
+    return kept

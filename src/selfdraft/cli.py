@@ -25,6 +25,19 @@ STAGES = {
 }
 
 
+# What the user can mend about a path: no room, no right, no folder where one is needed.
+MENDABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
+
+
 def parser_of(stage: str | None) -> argparse.ArgumentParser:
     """The parser of the whole command; only `stage`'s own module is imported."""
     parser = argparse.ArgumentParser(prog="selfdraft")
@@ -61,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"selfdraft {stage}: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+        if error.errno not in MENDABLE:
             raise
         print(f"selfdraft {stage}: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 2

@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,31 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Like `whole_file` for a folder: an older folder at `path` is replaced on success only."""
+def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
+    """Like `whole_file` for a folder: an older folder at `path` is replaced on success only.
+
+    Raises StudyError, before any work, if something else stands there: a file, or a folder that holds
+    anything whose name matches none of the patterns `own`, by which the stage knows its own files.
+    """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise StudyError(f"{path}: is a file; a folder is written here, name another one")
+    if path.is_dir():
+        for entry in sorted(path.iterdir()):
+            if entry.is_dir() or not any(fnmatch(entry.name, pattern) for pattern in (*own, ".snakemake_timestamp")):
+                raise StudyError(f"{path}: holds {entry.name}, and would be replaced whole; name another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
         if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+            aside = temporary.with_name(temporary.name + ".old")
+            os.replace(path, aside)
+            os.replace(temporary, path)
+            shutil.rmtree(aside)
+        else:
+            os.replace(temporary, path)
     except OSError as error:
         error.filename = error.filename or str(path)
         raise

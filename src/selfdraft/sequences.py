@@ -1,5 +1,6 @@
 """Token sequences with an answer mask, and prompts, as the `data` stage leaves them on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,22 @@ def read_prompts(data_dir: str | Path) -> list[Prompt]:
         if not row["tokens"] or not all(isinstance(token, int) for token in row["tokens"]):
             raise StudyError(f"{path}: prompt {number}: tokens: expected at least one whole number")
     return [Prompt(row["id"], row["origin"], tuple(row["tokens"]), row["text"]) for row in rows]
+
+
+def read_name(data_dir: str | Path) -> str:
+    """The name of the data, as the tables' `dataset` column has it. Raises StudyError if it is not there."""
+    path = Path(data_dir) / "sources.json"
+    description = read_json(path)
+    if not isinstance(description, dict) or not isinstance(description.get("name"), str):
+        raise StudyError(f"{path}: name: missing; `selfdraft data` writes it")
+    return str(description["name"])
+
+
+def check_room(prompts: Sequence[Prompt], new_tokens: int, context: int, data_dir: str | Path) -> None:
+    """Raise StudyError for the first prompt that leaves no room for `new_tokens` in `context` positions."""
+    for prompt in prompts:
+        if len(prompt.tokens) + new_tokens > context:
+            raise StudyError(
+                f"{data_dir}/prompts.json: prompt {prompt.id}: its {len(prompt.tokens)} tokens and "
+                f"{new_tokens} new ones (max_new_tokens + gamma) do not fit into the target's context of {context}"
+            )

@@ -108,3 +108,12 @@ def test_nan_logits_are_an_error():
     for policy in (GREEDY, Policy("t1", 1.0)):
         with pytest.raises(StudyError, match="NaN"):
             vanilla(target, [[1, 2]], policy, 3, torch.Generator())
+
+
+@pytest.mark.parametrize("policy", [GREEDY, Policy("warm", 0.8)], ids=["greedy", "warm"])
+def test_the_private_block_is_back_filled_when_it_shares_no_layer(policy):
+    """Exit at layer 0 of a one-layer target: drafts and target are one, and must stay so for the whole answer."""
+    target = tiny_llama(layers=1)
+    drafter = ExitDrafter(target, untrained_exit(target, 0, "head_block"))
+    result = speculate(target, drafter, prompts(5), policy, 3, 40, torch.Generator().manual_seed(0))
+    assert {cycle.accepted for cycle in result.cycles if not cycle.cut} == {3}

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_llama import tiny_llama
+from tiny_llama import hidden_states, tiny_llama
 
 from selfdraft.evaluation.quality import quality_rows, sums
 from selfdraft.models.exit import untrained_exit
 from selfdraft.sequences import Sequences
-from selfdraft.training.capture import hidden_states
 from selfdraft.training.trainer import Text
 
 

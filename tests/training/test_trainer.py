@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_llama import tiny_llama
+from tiny_llama import hidden_states, tiny_llama
 
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import load_exit, save_exit, target_identity, untrained_exit
 from selfdraft.sequences import Sequences
 from selfdraft.training.batches import batches
-from selfdraft.training.capture import capture, hidden_states, read_states
+from selfdraft.training.capture import capture, read_states
 from selfdraft.training.trainer import Settings, Text, learning_rate_factor, train
 
 FAST = {"norm": 1e-2, "head": 1e-2, "block": 3e-3}
@@ -101,7 +101,7 @@ def test_a_high_temperature_is_learnt_at_that_temperature():
     assert summary["held_out_kl"] < 0.75 * log[0]["held_out_kl"]
 
 
-@pytest.mark.parametrize("rate", [1e4, float("nan")])
+@pytest.mark.parametrize("rate", [1e4, 1e30])
 def test_divergence_stops_with_a_clear_error(rate):
     target = tiny_llama()
     settings = Settings(epochs=4, tokens_per_step=64, learning_rate=dict.fromkeys(FAST, rate))
@@ -115,6 +115,11 @@ def test_divergence_stops_with_a_clear_error(rate):
         ({"objective": "mse"}, "training.objective: 'mse' is unknown"),
         ({"epoch": 2}, "training.epoch: unknown key"),
         ({"epochs": 0}, "training.epochs: 0"),
+        ({"epochs": "two"}, "training.epochs: 'two'"),
+        ({"gradient_clip": 0}, "training.gradient_clip: 0"),
+        ({"objective": "kl_ce"}, "training.ce_weight: 0"),
+        ({"learning_rate": {"norm": 1.0}}, "training.learning_rate: found"),
+        ({"learning_rate": {"norm": 1.0, "head": float("nan"), "block": 1.0}}, "training.learning_rate.head: nan"),
         ({"dtype": "float8"}, "training.dtype: 'float8'"),
     ],
 )

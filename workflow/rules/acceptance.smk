@@ -26,15 +26,14 @@ rule acceptance:
         data=subpath(input.data, parent=True),
         checkpoint=subpath(input.draft, parent=True),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        settings=sweeps.settings_of(config, "acceptance", without=["seed"]),
-        seed=lookup(dpath="acceptance/seed", within=config),
+        settings=sweeps.settings_of(config, "acceptance"),
     message:
         "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
         " gamma = {wildcards.gamma}, {wildcards.policy}"
     shell:
         "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} --checkpoint {params.checkpoint:q}"
         " --gamma {wildcards.gamma} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
-        " --settings {params.settings:q} --seed {params.seed} --threads {threads} --out {output:q} > {log} 2>&1"
+        " --settings {params.settings:q} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 rule gather_acceptance:

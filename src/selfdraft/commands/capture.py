@@ -10,6 +10,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
     parser.add_argument("--depths", required=True, type=int, nargs="+", help="layers run before each kept state")
+    parser.add_argument("--splits", nargs="+", help="splits of the data (default: all)")
     parser.add_argument("--out-dir", required=True, help="folder to write")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the teacher pass")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
@@ -22,4 +23,6 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.training.capture import capture
 
     target = start(args.target, args.dtype, args.device, args.threads).pack()
-    capture(target, {split: read_sequences(args.data, split) for split in SPLITS}, args.depths, args.out_dir)
+    capture(
+        target, {split: read_sequences(args.data, split) for split in args.splits or SPLITS}, args.depths, args.out_dir
+    )

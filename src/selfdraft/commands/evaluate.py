@@ -28,29 +28,45 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from selfdraft.cli import dispatch
+    from selfdraft.commands import acceptance, results, speed
     from selfdraft.commands.folders import expand, only_folder
-    from selfdraft.commands.settings import json_option
+    from selfdraft.commands.settings import json_option, known_keys
+    from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
-    from selfdraft.models.config import LlamaConfig
-    from selfdraft.models.exit import check_layer, read_checkpoint_config, shared_depth
+    from selfdraft.models.exit import load_exit, shared_depth
+    from selfdraft.models.runtime import start
+    from selfdraft.provenance import commit
+    from selfdraft.sequences import check_room, read_prompts
 
     target = only_folder(args.model, "results/target", "model.safetensors", "--model")
     data = only_folder(args.data, "results/data", "held_out.safetensors", "--data")
     checkpoints = expand(args.checkpoints, "draft.safetensors", "--checkpoints")
+    # All that can be wrong is looked at before the first hour of work.
     policies = json_option(args.policies, "--policies")
+    for policy, chosen in policies.items():
+        Policy.from_settings(policy, chosen)
     for gamma in args.gammas:
         if gamma < 1:
             raise StudyError(f"--gammas: {gamma} is not ≥ 1")
-    n_layers = LlamaConfig.read(target).n_layers
+    accepting = known_keys(json_option(args.acceptance, "--acceptance"), acceptance.DEFAULTS, "acceptance")
+    timing = known_keys(json_option(args.speed, "--speed"), speed.DEFAULTS, "speed")
+    results.bootstrap_settings(args.statistics)
+    prompts = read_prompts(data)
+    if not args.no_speed and timing["prompts"] > len(prompts):
+        raise StudyError(f"--speed: prompts: {timing['prompts']} asked, {data}/prompts.json has {len(prompts)}")
+    model = start(target, "bfloat16", "cpu")
+    new_tokens = max(accepting["max_new_tokens"], timing["max_new_tokens"]) + max(args.gammas)
+    check_room(prompts, new_tokens, model.config.max_positions, data)
     depths = set()
     names: dict[str, str] = {}
     for folder in checkpoints:
-        config = read_checkpoint_config(folder)
-        check_layer(config["layer"], n_layers, f"{folder}/config.json")
+        _, config = load_exit(folder, model)
         depths.add(shared_depth(config["layer"], config["capacity"]))
         if (name := Path(folder).name) in names:
             raise StudyError(f"--checkpoints: {folder} and {names[name]} have the same name; rename one")
         names[name] = folder
+
+    del model
 
     out = Path(args.out_dir)
     machine = ["--device", args.device, *(["--threads", str(args.threads)] if args.threads else [])]
@@ -66,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".capture.", dir=out) as folder:
         states = str(Path(folder) / "states")
-        stage("capture", *common, "--depths", *map(str, sorted(depths)), "--out-dir", states)
+        wanted = ["--depths", *map(str, sorted(depths)), "--splits", "held_out"]
+        stage("capture", *common, *wanted, "--out-dir", states)
         for name, checkpoint in names.items():
             table = str(out / "raw" / "quality" / f"{name}.csv")
             stage("quality", *common, "--capture", states, "--checkpoint", checkpoint, table=table)
@@ -89,4 +106,4 @@ def run(args: argparse.Namespace) -> None:
             tables += [f"--{name}", str(out / f"{name}.csv")]
     stage("machine", *machine, "--out", str(out / "machine.json"))
     tables += ["--machine", str(out / "machine.json"), "--settings", args.statistics]
-    stage("results", *tables, "--out", str(out / "results.csv"))
+    stage("results", *tables, "--commit", commit(), "--out", str(out / "results.csv"))

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
 
     from selfdraft.commands.folders import only_folder
     from selfdraft.decoding.exit_drafter import ExitDrafter
-    from selfdraft.decoding.loop import Timings, cycles, vanilla
+    from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
@@ -56,13 +56,17 @@ def run(args: argparse.Namespace) -> None:
 
     tty = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     stream = Stream(tokenizer, eos, args.color == "always" or (args.color == "auto" and tty))
+    # The first steps of a process are slow: both ways warm up before they are timed.
+    vanilla(target, [prompt], policy, 4, generator())
     if drafter is None:
-        result = vanilla(target, [prompt], policy, args.max_new_tokens, generator(), eos)
-        stream.put(result.tokens[0], 0)
+        result = vanilla(
+            target, [prompt], policy, args.max_new_tokens, generator(), eos, lambda _, token: stream.put([token], 0)
+        )
         stream.end()
         rate = len(result.tokens[0]) / result.timings.decode_s
         print(f"\n[target alone, no --checkpoint] {len(result.tokens[0])} tokens, {rate:.1f} tokens/s")
         return
+    speculate(target, drafter, [prompt], policy, args.gamma, 4, generator())
     timings = Timings()
     seen = []
     for cycle in cycles(
@@ -75,9 +79,11 @@ def run(args: argparse.Namespace) -> None:
     alone = vanilla(target, [prompt], policy, new, generator())
     alone_rate, rate = new / alone.timings.decode_s, new / timings.decode_s
     accepted = sum(cycle.accepted for cycle in seen)
+    whole = [cycle.accepted for cycle in seen if not cycle.cut]
+    mean = f"{sum(whole) / len(whole):.2f}" if whole else "unknown (no cycle was whole)"
     print(
         f"\n[layer {config['layer']} {config['capacity']}, gamma {args.gamma}] {new} tokens, "
-        f"{accepted} of them drafted in {len(seen)} cycles: accepted_mean {accepted / len(seen):.2f}, "
+        f"{accepted} of them drafted in {len(seen)} cycles: accepted_mean {mean}, "
         f"{rate:.1f} tokens/s, speedup {rate / alone_rate:.2f} over the target alone ({alone_rate:.1f} tokens/s)"
     )
 

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.evaluation.rows import checkpoint_settings, write_rows
     from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
-    from selfdraft.sequences import read_sequences
+    from selfdraft.sequences import read_name, read_sequences
     from selfdraft.training.capture import read_states
     from selfdraft.training.trainer import Text
 
@@ -31,5 +31,6 @@ def run(args: argparse.Namespace) -> None:
     shared = read_states(args.capture, draft.depth, "held_out", target, sequences)
     final = read_states(args.capture, target.config.n_layers, "held_out", target, sequences)
     settings = checkpoint_settings(config) | {k: config.get(k) for k in ("trained_parameters", "trained_bytes")}
+    settings["dataset"] = read_name(args.data)
     rows = quality_rows(target.pack(), draft.pack(), Text(sequences, shared, final), config["T"])
     write_rows(args.out, COLUMNS, ({**settings, **row} for row in rows))

@@ -18,8 +18,28 @@ def json_option(text: str, option: str, kind: type = dict) -> Any:
 
 
 def known_keys(settings: dict[str, Any], defaults: dict[str, Any], section: str) -> dict[str, Any]:
-    """`defaults` overlaid with `settings`. Raises StudyError for a key that `defaults` lacks."""
+    """`defaults` overlaid with `settings`; whole numbers are counts ≥ 1, but for `seed` ≥ 0.
+
+    Raises StudyError for a key that `defaults` lacks, or a value of another kind or size.
+    """
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
         raise StudyError(f"{section}.{unknown[0]}: unknown key; known are {', '.join(defaults)}")
+    for key, value in settings.items():
+        kind, least = type(defaults[key]), 0 if key == "seed" else 1
+        if type(value) is not kind:
+            raise StudyError(f"{section}.{key}: found {value!r}, a value like {defaults[key]!r} is right")
+        if kind is int and value < least:
+            raise StudyError(f"{section}.{key}: {value} is not ≥ {least}")
     return defaults | settings
+
+
+def point_list(text: str, option: str) -> list[tuple[str, int]]:
+    """A JSON list of [checkpoint name, gamma]. Raises StudyError that names the option."""
+    points = json_option(text, option, list)
+    for point in points:
+        if not (isinstance(point, list) and [type(part) for part in point] == [str, int]):
+            raise StudyError(f'{option}: found {point!r}, a list like ["layer6_T1.0_head", 4] is right')
+    if not points:
+        raise StudyError(f"{option}: no point to measure")
+    return [(name, gamma) for name, gamma in points]

@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from selfdraft.commands.settings import json_option, known_keys
+    from selfdraft.commands.settings import json_option, known_keys, point_list
     from selfdraft.decoding.exit_drafter import ExitDrafter
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
@@ -34,19 +34,22 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.evaluation.speed import COLUMNS, speed_rows
     from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
-    from selfdraft.sequences import read_prompts
+    from selfdraft.sequences import check_room, read_name, read_prompts
 
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "speed")
-    points = json_option(args.points, "--points", list)
+    points = point_list(args.points, "--points")
     policy = Policy.from_settings(args.policy, json_option(args.policy_settings, "--policy-settings"))
     prompts = read_prompts(args.data)
     if settings["prompts"] > len(prompts):
         raise StudyError(f"speed.prompts: {settings['prompts']} asked, {args.data}/prompts.json has {len(prompts)}")
     target = start(args.target, args.dtype, args.device, args.threads)
+    room = settings["max_new_tokens"] + max(gamma for _, gamma in points)
+    check_room(prompts[: settings["prompts"]], room, target.config.max_positions, args.data)
+    dataset = read_name(args.data)
     loaded = {}
     for folder in args.checkpoints:
         draft, config = load_exit(folder, target)
-        loaded[Path(folder).name] = (ExitDrafter(target, draft), checkpoint_settings(config))
+        loaded[Path(folder).name] = (ExitDrafter(target, draft), checkpoint_settings(config) | {"dataset": dataset})
         draft.pack()
     missing = sorted({name for name, _ in points} - set(loaded))
     if missing:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         return Text(sequences, shared, read_states(args.capture, final, split, target, sequences))
 
     learn, check = text("train"), text("validation")
-    with whole_folder(args.out_dir) as folder:
+    with whole_folder(args.out_dir, ("draft.safetensors", "config.json", "train_log.jsonl")) as folder:
         with open(folder / "train_log.jsonl", "w", encoding="utf-8") as log:
             summary = train(target, draft, learn, check, args.T, settings, lambda line: log.write(line + "\n"))
         save_exit(draft, folder)

@@ -63,9 +63,10 @@ class ExitDrafter:
         if self.exit.block is None:
             return self.exit.norm(hidden)[:, -1]
         back = 0
-        if position == 0 and session.last_hidden is not None:
+        if position == 0 and (before := session.last_hidden) is not None:
             # When all drafts were accepted, the last of them never went through the private block.
-            hidden, back = torch.cat((session.last_hidden, hidden), dim=1), 1
-        starts = [length + position - back for length in session.lengths]
+            hidden, back = torch.cat((before, hidden), dim=1), 1
+        # Only a row that ended before its second token has nothing before it; what it computes is filler.
+        starts = [max(0, length + position - back) for length in session.lengths]
         step = self.target.step(starts, 1 + back, session.cache.capacity)
         return self.exit.norm(self.exit.block(hidden, step, self._cache, 0)[:, -1])

@@ -1,7 +1,7 @@
 """The speculative loop: draft, verify, accept, roll back; and vanilla decoding to compare it with."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -68,8 +68,12 @@ def vanilla(
     max_new_tokens: int,
     generator: torch.Generator,
     eos_ids: frozenset[int] = frozenset(),
+    on_token: Callable[[int, int], object] | None = None,
 ) -> Generation:
-    """Decode token by token with the target alone; the baseline, and the truth of greedy identity."""
+    """Decode token by token with the target alone; the baseline, and the truth of greedy identity.
+
+    `on_token(row, token)` is called for each new token as soon as it is known.
+    """
     _check_limit(max_new_tokens)
     begin = _clock(target.device)
     session = Session(target, prompts, max_new_tokens, depth=0)
@@ -86,6 +90,8 @@ def vanilla(
         for row, (value,) in enumerate(values):
             if alive[row]:
                 result.tokens[row].append(value)
+                if on_token is not None:
+                    on_token(row, value)
                 alive[row] = len(result.tokens[row]) < max_new_tokens and value not in eos_ids
     result.timings.decode_s = _clock(target.device) - begin
     result.timings.bytes_read = session.bytes_read

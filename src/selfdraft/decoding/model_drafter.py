@@ -44,8 +44,8 @@ class ModelDrafter:
         feed, starts = session.pending, session.lengths
         if self._fed:
             # The last accepted draft token was never fed: feed it again before the pending one.
-            before = torch.tensor([[text[-2]] for text in session.text], device=feed.device)
-            feed, starts = torch.cat((before, feed), dim=1), [length - 1 for length in starts]
+            before = torch.tensor([text[-2:-1] or text for text in session.text], device=feed.device)
+            feed, starts = torch.cat((before, feed), dim=1), [max(0, length - 1) for length in starts]
         going = torch.ones(session.batch, dtype=torch.bool, device=feed.device)
         lengths = torch.zeros(session.batch, dtype=torch.int64, device=feed.device)
         for _ in range(gamma):

@@ -22,11 +22,14 @@ class Policy:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
+        for key in ("temperature", "top_p"):
+            if type(getattr(self, key)) not in (int, float):
+                raise StudyError(f"policies.{self.name}.{key}: {getattr(self, key)!r} is not a number")
+        if not 0 <= self.temperature < float("inf"):
             raise StudyError(f"policies.{self.name}.temperature: {self.temperature} is not ≥ 0")
         if not 0 < self.top_p <= 1:
             raise StudyError(f"policies.{self.name}.top_p: {self.top_p} is not in (0, 1]")
-        if not (isinstance(self.top_k, int) and self.top_k >= 0):
+        if type(self.top_k) is not int or self.top_k < 0:
             raise StudyError(f"policies.{self.name}.top_k: {self.top_k} is not an integer ≥ 0")
 
     @classmethod

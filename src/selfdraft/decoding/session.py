@@ -33,7 +33,7 @@ class Session:
         self.pending = torch.tensor([prompt[-1:] for prompt in prompts], device=target.device)
         self.bytes_read = 0
         self.prompt_hidden: Tensor | None = None  # [batch, longest - 1, hidden] at `depth`
-        self.last_hidden: Tensor | None = None  # [batch, 1, hidden] at `depth`, of the token before pending
+        self._last: tuple[Tensor, Tensor] | None = None
         self._drafted: list[Tensor] = []  # hidden states at `depth` of pending and drafted tokens
         self._layer_bytes = target.layer_bytes()
         if longest > 1:
@@ -48,6 +48,14 @@ class Session:
     @property
     def batch(self) -> int:
         return len(self.lengths)
+
+    @property
+    def last_hidden(self) -> Tensor | None:
+        """The state at `depth` of the token before the pending one, `[batch, 1, hidden]`; None in the first cycle."""
+        if self._last is None:
+            return None
+        shared, accepted = self._last
+        return shared[torch.arange(self.batch, device=shared.device), accepted].unsqueeze(1)
 
     def shallow(self, tokens: Tensor) -> Tensor:
         """Run the shared layers on the next token of each row `[batch, 1]`; returns depth `depth`.
@@ -79,9 +87,7 @@ class Session:
         Everything behind them is rolled back by not being counted.
         """
         (shared,) = self._drafted
-        if self.depth:
-            rows = torch.arange(self.batch, device=shared.device)
-            self.last_hidden = shared[rows, accepted].unsqueeze(1)
+        self._last = (shared, accepted)
         self.pending = next_token
         for row, tokens in enumerate(new):
             self.text[row] += tokens

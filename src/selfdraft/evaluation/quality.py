@@ -31,13 +31,17 @@ def kl_sum(teacher: Tensor, draft: Tensor, temperature: float) -> Tensor:
 def sums(teacher: Tensor, draft: Tensor, labels: Tensor, temperature: float) -> dict[str, float]:
     """The sums of measurement's quality table over tokens: float32 logits `[tokens, vocab]`, labels `[tokens]`.
 
-    A label is among the best k if fewer than k tokens have a greater logit.
+    A label is among the best k if fewer than k tokens have a greater logit, or the same logit and a
+    lower id: argmax's order, in which bfloat16's frequent ties give no token twice.
     """
     at = labels.unsqueeze(1)
+    ids = torch.arange(draft.shape[-1], device=draft.device)
 
     def label_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
         picked = logits.gather(1, at)
-        return (logits.logsumexp(-1) - picked[:, 0]).double().sum(), (logits > picked).sum(-1)
+        return (logits.logsumexp(-1) - picked[:, 0]).double().sum(), (
+            (logits > picked) | ((logits == picked) & (ids < at))
+        ).sum(-1)
 
     ce, rank = label_terms(draft)
     teacher_ce, teacher_rank = label_terms(teacher)

@@ -23,7 +23,8 @@ COLUMNS = (
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The process's peak so far: allocator on CUDA, resident set on the CPU; MiB."""
+    """Peak memory in MiB: the allocator's since its last reset on CUDA; on the CPU the resident set of the
+    whole process so far, transformers' copy of the model included."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -62,14 +63,17 @@ def speed_rows(
     """Time every method on every prompt, in an order shuffled anew for each prompt and repeat.
 
     `drafters` are (drafter, gamma, its settings columns). End-of-sequence is ignored: every method
-    returns exactly `max_new_tokens`. One uncounted generation of each method comes first.
+    returns exactly `max_new_tokens` (of transformers' the first counts as prefill). One uncounted
+    generation of each method comes first.
     """
     shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in drafters), "")}
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
     shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
 
+    run_seed = seed  # of the present prompt and repeat, the same for all methods
+
     def generator() -> torch.Generator:
-        return torch.Generator(target.device).manual_seed(seed)
+        return torch.Generator(target.device).manual_seed(run_seed)
 
     def run_vanilla(prompt: Prompt) -> dict[str, Any]:
         result = vanilla(target, [list(prompt.tokens)], policy, max_new_tokens, generator())
@@ -84,7 +88,7 @@ def speed_rows(
 
     def run_transformers(prompt: Prompt) -> dict[str, Any]:
         assert transformers is not None
-        result = transformers.run(prompt.tokens, policy, max_new_tokens, seed)
+        result = transformers.run(prompt.tokens, policy, max_new_tokens, run_seed)
         return {
             "drafter": "transformers",
             "method": "transformers",
@@ -102,7 +106,10 @@ def speed_rows(
     order = random.Random(seed)
     rounds = [(prompt, repeat) for repeat in range(repeats) for prompt in prompts]
     for prompt, repeat in tqdm(rounds, unit="prompt", desc=f"speed {policy.name}", disable=None):
+        run_seed = random.Random(f"{seed} {prompt.id} {repeat}").getrandbits(31)
         for method in order.sample(methods, len(methods)):
+            if target.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(target.device)
             row = method(prompt)
             yield {
                 **shared,

@@ -26,9 +26,6 @@ class LlamaConfig:
     max_positions: int
     rope: dict[str, Any]
     tied: bool
-    qkv_bias: bool
-    o_bias: bool
-    mlp_bias: bool
     qk_norm: bool
 
     @classmethod
@@ -40,6 +37,8 @@ class LlamaConfig:
     @classmethod
     def from_dict(cls, raw: dict[str, Any], where: str = "config.json") -> "LlamaConfig":
         """Build from the fields of a transformers config (4.x or 5.x spelling of the rope settings)."""
+        if not isinstance(raw, dict):
+            raise StudyError(f"{where}: found a {type(raw).__name__}, a JSON object is right")
         family = raw.get("model_type")
         if family not in FAMILIES:
             raise StudyError(f"{where}: model_type: {family!r} is not supported; one of {', '.join(FAMILIES)} is")
@@ -66,11 +65,14 @@ class LlamaConfig:
             raise StudyError(
                 f"{where}: rope_type: {rope['rope_type']!r} is not supported; default, linear or llama3 is"
             )
+        needed = {"llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")}
+        for key in needed.get(rope["rope_type"], ("factor",) if rope["rope_type"] == "linear" else ()):
+            if key not in rope:
+                raise StudyError(f"{where}: rope {rope['rope_type']}: {key}: missing")
         if rope.get("partial_rotary_factor", 1.0) != 1.0:
             raise StudyError(f"{where}: partial_rotary_factor: only 1.0 is supported")
         positions = raw.get("max_position_embeddings", 2048)
         window = raw.get("sliding_window") if raw.get("use_sliding_window", family == "mistral") else None
-        bias = bool(raw.get("attention_bias", False))
         return cls(
             model_type=family,
             vocab_size=raw["vocab_size"],
@@ -85,8 +87,5 @@ class LlamaConfig:
             max_positions=min(positions, window) if window else positions,
             rope=rope,
             tied=bool(raw.get("tie_word_embeddings", False)),
-            qkv_bias=family == "qwen2" or bias,
-            o_bias=bias and family != "qwen2",
-            mlp_bias=bool(raw.get("mlp_bias", False)),
             qk_norm=family == "qwen3",
         )

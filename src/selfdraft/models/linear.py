@@ -5,9 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def packing_available(device: torch.device | str = "cpu") -> bool:
-    """Whether oneDNN's packed weights can be used: a CPU build of torch that has oneDNN."""
-    return torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()
+def packing_available(weight: Tensor) -> bool:
+    """Whether oneDNN can pack this weight: on the CPU, and for 16-bit types a CPU that multiplies them."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
 
 
 class Linear(nn.Module):
@@ -29,7 +33,7 @@ class Linear(nn.Module):
 
     def pack(self) -> None:
         """Pack the weight for inference; does nothing where packing is not available."""
-        if self._packed is not None or self.weight is None or not packing_available(self.weight.device):
+        if self._packed is not None or self.weight is None or not packing_available(self.weight):
             return
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
         self.weight = None

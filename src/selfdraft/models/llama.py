@@ -4,6 +4,8 @@ Covers Llama 2/3.x, SmolLM2, Mistral, Qwen2/2.5 (attention bias) and Qwen3 (q/k 
 the hidden state after d layers: depth 0 is the embedding, depth l + 1 the output of layer l.
 """
 
+import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -22,8 +24,12 @@ class Block(nn.Module):
     """One decoder layer: attention and gated MLP, each behind a norm, added to the residual."""
 
     def __init__(self, config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
-        """Take one layer's tensors by transformers' names, the layer's prefix removed."""
+        """Take one layer's tensors by transformers' names, the layer's prefix removed.
+
+        Raises StudyError if a tensor's shape is not the config's, KeyError if one is missing.
+        """
         super().__init__()
+        check_shapes(config, tensors)
 
         def fused(*names: str) -> Linear:
             biases = [tensors[f"{name}.bias"] for name in names if f"{name}.bias" in tensors]
@@ -119,8 +125,14 @@ class Llama(nn.Module):
             self.norm = RMSNorm(tensors["model.norm.weight"], config.norm_eps)
             head = self.embedding.data if config.tied else tensors["lm_head.weight"]
         except KeyError as error:
-            raise StudyError(f"model.safetensors: tensor {error.args[0]} is missing") from None
+            raise StudyError(f"model.safetensors: tensor …{error.args[0]} is missing") from None
+        if self.embedding.shape != (config.vocab_size, config.hidden_size) or head.shape != self.embedding.shape:
+            raise StudyError(
+                f"model.safetensors: embedding {tuple(self.embedding.shape)} and LM head {tuple(head.shape)}, "
+                f"config.json says {(config.vocab_size, config.hidden_size)}"
+            )
         self.head = Linear(head)
+        self.fingerprint = _fingerprint(config, tensors)
         cos, sin = rotation_table(config.head_dim, config.rope, config.max_positions)
         self.register_buffer("cos", cos.to(head.device, head.dtype), persistent=False)
         self.register_buffer("sin", sin.to(head.device, head.dtype), persistent=False)
@@ -188,6 +200,34 @@ class Llama(nn.Module):
         return sum(module.bytes for module in first.modules() if isinstance(module, Linear))
 
 
+def check_shapes(config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
+    """Raise StudyError for the first matrix of a layer whose shape is not the config's."""
+    c = config
+    q, kv, inner = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim, c.intermediate_size
+    shapes = {
+        "self_attn.q_proj": (q, c.hidden_size),
+        "self_attn.k_proj": (kv, c.hidden_size),
+        "self_attn.v_proj": (kv, c.hidden_size),
+        "self_attn.o_proj": (c.hidden_size, q),
+        "mlp.gate_proj": (inner, c.hidden_size),
+        "mlp.up_proj": (inner, c.hidden_size),
+        "mlp.down_proj": (c.hidden_size, inner),
+    }
+    for name, shape in shapes.items():
+        found = tuple(tensors[f"{name}.weight"].shape)
+        if found != shape:
+            raise StudyError(f"tensor {name}.weight is {found}, config.json says {shape}")
+
+
+def _fingerprint(config: LlamaConfig, tensors: dict[str, Tensor]) -> str:
+    """16 hex digits that differ for any other weights or rope: the norms, and some rows of every matrix."""
+    digest = hashlib.sha256(json.dumps([config.rope, config.head_dim, config.norm_eps], sort_keys=True).encode())
+    for name in sorted(tensors):
+        rows = tensors[name].detach()[:2].to("cpu", torch.bfloat16).contiguous()
+        digest.update(name.encode() + rows.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     if not found:
@@ -203,10 +243,7 @@ def load_target(folder: str | Path, dtype: torch.dtype, device: str | torch.devi
     config = LlamaConfig.read(folder)
     path = Path(folder) / "model.safetensors"
     tensors = {name: tensor.to(device, dtype) for name, tensor in read_tensors(path).items()}
-    found = tensors.get("model.embed_tokens.weight")
-    if found is not None and tuple(found.shape) != (config.vocab_size, config.hidden_size):
-        raise StudyError(
-            f"{path}: model.embed_tokens.weight is {tuple(found.shape)}, "
-            f"config.json says {(config.vocab_size, config.hidden_size)}"
-        )
-    return Llama(config, tensors).eval()
+    try:
+        return Llama(config, tensors).eval()
+    except StudyError as error:
+        raise StudyError(f"{folder}: {error}") from None

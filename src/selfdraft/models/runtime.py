@@ -1,5 +1,6 @@
 """What every stage does first: threads, float32 kept exact, the target loaded."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ def resolve_device(device: str) -> str:
     """`auto` is cuda where there is one, else cpu. Raises StudyError if cuda is asked for and missing."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise StudyError(f"--device: {device!r} is unknown; cpu, cuda, cuda:N or auto is right")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise StudyError(f"--device {device}: no CUDA device is available; use --device cpu")
     return device

@@ -1,6 +1,5 @@
 """Reading tensors: safetensors only, never pickle, with errors that name the file."""
 
-import hashlib
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -21,9 +20,3 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise StudyError(f"{path}: not a complete safetensors file ({error})") from None
-
-
-def file_sha256(path: str | Path) -> str:
-    """The sha256 of a file's bytes, 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -101,7 +101,8 @@ def build_dataset(
         "truncated": {"characters_lost": records.lost_characters, "reason": records.reason},
         "splits": {},
     }
-    with whole_folder(out_dir) as folder:
+    own = [*(f"{split}.safetensors" for split in SPLITS), "index.json", "prompts.json", "sources.json"]
+    with whole_folder(out_dir, own) as folder:
         index = {}
         for split in SPLITS:
             index[split], summary["splits"][split] = write_split(

@@ -67,7 +67,7 @@ def build_target(
         **model.notes,
         "converted_with": {package: version(package) for package in ("torch", "transformers", "safetensors")},
     }
-    with whole_folder(out_dir) as folder:
+    with whole_folder(out_dir, FILES) as folder:
         try:
             save_file(model.state, folder / "model.safetensors", metadata={"format": "pt"})
         except SafetensorError as error:
@@ -84,6 +84,13 @@ def build_target(
             text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
             (folder / file).write_text(text, encoding="utf-8")
     return model.config
+
+
+# What `selfdraft target` writes.
+FILES = (
+    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    *("chat_template.jinja", "generation_config.json", "source.json"),
+)
 
 
 def read_model(path: Path, files: Sequence[str] | None) -> PlainModel:

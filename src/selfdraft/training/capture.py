@@ -1,5 +1,6 @@
 """One pass of the teacher over the text keeps the hidden states that every draft is trained on."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -49,14 +50,9 @@ def passes(
             bar.update(end - begin)
 
 
-def hidden_states(target: Llama, sequences: Sequences, depths: Sequence[int]) -> dict[int, Tensor]:
-    """The states at each of `depths` in memory, in the target's dtype, `[tokens, hidden]` each."""
-    shape = (len(sequences.tokens), target.config.hidden_size)
-    kept = {depth: torch.empty(shape, dtype=target.dtype) for depth in set(depths)}
-    for begin, end, states in passes(target, sequences, depths):
-        for depth, state in states.items():
-            kept[depth][begin:end] = state
-    return kept
+def text_digest(sequences: Sequences) -> str:
+    """16 hex digits of the sha256 of a split's tokens and bounds."""
+    return hashlib.sha256(sequences.tokens.tobytes() + sequences.offsets.tobytes()).hexdigest()[:16]
 
 
 def state_file(folder: str | Path, depth: int) -> Path:
@@ -95,7 +91,7 @@ def capture(target: Llama, splits: dict[str, Sequences], depths: Sequence[int], 
     n_layers, size = target.config.n_layers, target.config.hidden_size
     wanted = sorted({*depths, n_layers})
     shapes = {name: (len(sequences.tokens), size) for name, sequences in splits.items()}
-    with whole_folder(out_dir) as folder:
+    with whole_folder(out_dir, ("capture.json", "depth*.safetensors")) as folder:
         maps = {depth: _open_states(state_file(folder, depth), target.dtype, shapes) for depth in wanted}
         for name, sequences in splits.items():
             for begin, end, states in passes(target, sequences, wanted, name):
@@ -106,7 +102,7 @@ def capture(target: Llama, splits: dict[str, Sequences], depths: Sequence[int], 
             "target": target_identity(target),
             "depths": wanted,
             "dtype": str(target.dtype).removeprefix("torch."),
-            "tokens": {name: len(sequences.tokens) for name, sequences in splits.items()},
+            "text": {name: text_digest(sequences) for name, sequences in splits.items()},
         }
         write_json(folder / "capture.json", description)
 
@@ -117,9 +113,11 @@ def read_states(folder: str | Path, depth: int, split: str, target: Llama, seque
     Raises StudyError if they were captured from another target or another text, or the file is damaged.
     """
     description = read_json(Path(folder) / "capture.json")
-    found, ours = description.get("target"), target_identity(target)
+    found, ours = description.get("target") if isinstance(description, dict) else None, target_identity(target)
     if found != ours:
         raise StudyError(f"{folder}/capture.json: captured from another target ({found}), this one is {ours}")
+    if description.get("text", {}).get(split) != text_digest(sequences):
+        raise StudyError(f"{folder}/capture.json: {split} was captured from another text; capture again")
     path = state_file(folder, depth)
     tensors = read_tensors(path)
     if split not in tensors:

@@ -57,11 +57,12 @@ class _HeadLoss(torch.autograd.Function):
         labels: Tensor,
         objective: Objective,
         chunk: int,
+        with_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         weight_cast = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=wide)
+        grad_weight = torch.zeros_like(weight, dtype=wide) if with_gradient else torch.empty(0)
         loss = torch.zeros((), dtype=torch.float64, device=hidden.device)
         kl = torch.zeros((), dtype=torch.float64, device=hidden.device)
         rows = CACHED_ROWS.get(hidden.device.type, chunk)
@@ -77,8 +78,9 @@ class _HeadLoss(torch.autograd.Function):
                 )
                 loss += more_loss
                 kl += more_kl
-            grad_hidden[part] = draft @ weight_cast
-            grad_weight += draft.T @ hidden[part]
+            if with_gradient:
+                grad_hidden[part] = draft @ weight_cast
+                grad_weight += draft.T @ hidden[part]
         context.save_for_backward(grad_hidden, grad_weight)
         context.mark_non_differentiable(kl)
         return loss, kl
@@ -87,15 +89,7 @@ class _HeadLoss(torch.autograd.Function):
     def backward(context: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = context.saved_tensors
         scale = grads[0]
-        return (
-            grad_hidden * scale.to(grad_hidden.dtype),
-            grad_weight.mul_(scale),
-            None,
-            None,
-            None,
-            None,
-            None,
-        )
+        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight.mul_(scale), *[None] * 6
 
 
 def head_loss(
@@ -118,5 +112,6 @@ def head_loss(
         objective: temperature and weight of the cross-entropy.
         chunk: tokens whose logits exist at once; memory grows with `chunk · vocab`, not `tokens · vocab`.
     """
-    loss, kl = _HeadLoss.apply(hidden, weight, teacher_hidden, teacher_weight, labels, objective, chunk)
+    with_gradient = torch.is_grad_enabled()
+    loss, kl = _HeadLoss.apply(hidden, weight, teacher_hidden, teacher_weight, labels, objective, chunk, with_gradient)
     return loss / len(hidden), kl / len(hidden)

@@ -24,7 +24,10 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 @dataclass(frozen=True)
 class Settings:
-    """The config's `training` section; see workflow/schemas/config.schema.yaml for each key."""
+    """The config's `training` section; see workflow/schemas/config.schema.yaml for each key.
+
+    `tokens_per_step` counts answer tokens, and is a lower bound: a step ends with a whole conversation.
+    """
 
     objective: str = "kl"
     ce_weight: float = 0.0
@@ -43,9 +46,24 @@ class Settings:
             raise StudyError(f"training.objective: {self.objective!r} is unknown; one of {', '.join(OBJECTIVES)} is")
         if self.dtype not in DTYPES:
             raise StudyError(f"training.dtype: {self.dtype!r} is unknown; one of {', '.join(DTYPES)} is")
-        for key in ("epochs", "tokens_per_step", "evaluations", "gradient_clip"):
-            if not getattr(self, key) > 0:
-                raise StudyError(f"training.{key}: {getattr(self, key)} is not > 0")
+        for key in ("epochs", "tokens_per_step", "evaluations", "seed"):
+            value, least = getattr(self, key), 0 if key == "seed" else 1
+            if type(value) is not int or value < least:
+                raise StudyError(f"training.{key}: {value!r} is not a whole number ≥ {least}")
+        for key in ("gradient_clip", "weight_decay", "ce_weight", "warmup_fraction"):
+            value, positive = getattr(self, key), key == "gradient_clip"
+            if type(value) not in (int, float) or not 0 <= value < math.inf or (positive and value == 0):
+                raise StudyError(f"training.{key}: {value!r} is not a number {'>' if positive else '≥'} 0")
+        if self.objective == "kl_ce" and self.ce_weight == 0:
+            raise StudyError("training.ce_weight: 0, but objective kl_ce needs a weight > 0")
+        parts = ("norm", "head", "block")
+        if not isinstance(self.learning_rate, dict) or set(self.learning_rate) != set(parts):
+            raise StudyError(
+                f"training.learning_rate: found {self.learning_rate!r}, one rate each for {', '.join(parts)} is right"
+            )
+        for part, rate in self.learning_rate.items():
+            if type(rate) not in (int, float) or not rate >= 0:
+                raise StudyError(f"training.learning_rate.{part}: {rate!r} is not a number ≥ 0")
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "Settings":
@@ -56,8 +74,8 @@ class Settings:
         return cls(**settings)
 
     def objective_at(self, temperature: float) -> Objective:
-        if not temperature > 0:
-            raise StudyError(f"T: {temperature} is not > 0")
+        if not 0 < temperature < math.inf:
+            raise StudyError(f"T: {temperature} is not a finite number > 0")
         return Objective(temperature, self.ce_weight if self.objective == "kl_ce" else 0.0)
 
 

@@ -1,0 +1,205 @@
+"""Every stage from the command line, without Snakemake, on a tiny target; and what it says to bad input."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from tiny import tiny_conversations, tiny_target
+
+from selfdraft.cli import STAGES, main
+
+HEAVY = ("transformers", "datasets", "pandas", "matplotlib", "scipy", "snakemake")
+DATA_SETTINGS = {
+    "english_only": False,
+    "held_out_fraction": 0.5,
+    "sequence_length": 128,
+    "train_tokens": 600,
+    "validation_tokens": 200,
+    "held_out_tokens": 600,
+    "prompts": 4,
+    "prompt_length": [4, 100],
+    "seed": 0,
+}
+TRAINING = {"tokens_per_step": 100, "epochs": 1}
+GREEDY = '{"temperature": 0}'
+
+
+def selfdraft(*words):
+    """Run a stage in its own process; returns it, and which heavy modules it imported."""
+    code = (
+        "import sys; from selfdraft.cli import main; status = main(sys.argv[1:]);"
+        f"print('HEAVY', *[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True)
+    heavy = next((line for line in done.stderr.splitlines() if line.startswith("HEAVY")), "HEAVY").split()[1:]
+    return done, heavy
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A target, data, captured states and one checkpoint, each made by its stage."""
+    folder = tmp_path_factory.mktemp("study")
+    tiny_target(folder / "hub")
+    tiny_conversations(folder / "conversations.json", 120)
+    target, data = folder / "target", folder / "data"
+    text = json.dumps({"kind": "path", "path": str(folder / "conversations.json")})
+    stages = [
+        ["target", "--name", "tiny", "--source", json.dumps({"kind": "path", "path": str(folder / "hub")})],
+        ["data", "--name", "talk", "--source", text, "--target", target, "--settings", json.dumps(DATA_SETTINGS)],
+        ["capture", "--target", target, "--data", data, "--depths", "1", "2"],
+    ]
+    train = ["train", "--target", target, "--data", data, "--capture", folder / "capture", "--layer", "1"]
+    stages += [
+        [*train, "--T", "1", "--capacity", "head_block", "--settings", json.dumps(TRAINING), "--dataset", "talk"]
+    ]
+    places = {"target": target, "data": data, "capture": folder / "capture", "train": folder / "draft"}
+    heavy_of = {}
+    for words in stages:
+        done, heavy_of[words[0]] = selfdraft(*words, "--out-dir", places[words[0]])
+        assert done.returncode == 0, done.stderr
+    return folder, heavy_of
+
+
+def common(folder):
+    return ["--target", folder / "target", "--data", folder / "data"]
+
+
+def test_stages_import_nothing_heavy_that_they_do_not_need(study):
+    folder, heavy_of = study
+    assert heavy_of["capture"] == heavy_of["train"] == heavy_of["data"] == []
+    point = [*common(folder), "--checkpoint", folder / "draft"]
+    done, heavy = selfdraft("quality", *point, "--capture", folder / "capture", "--out", folder / "quality.csv")
+    assert (done.returncode, heavy) == (0, []), done.stderr
+    chosen = ["--gamma", "3", "--policy", "greedy", "--policy-settings", GREEDY, "--out", folder / "a.csv"]
+    done, heavy = selfdraft("acceptance", *point, *chosen)
+    assert (done.returncode, heavy) == (0, []), done.stderr
+    with open(folder / "a.csv", newline="") as file:
+        assert {row["identical"] for row in csv.DictReader(file)} == {"1"}
+
+
+def test_evaluate_measures_checkpoints_into_one_table(study):
+    folder, _ = study
+    options = ["--model", folder / "target", "--data", folder / "data", "--checkpoints", f"{folder}/dra*"]
+    options += ["--speed", '{"prompts": 2, "max_new_tokens": 6}', "--acceptance", '{"max_new_tokens": 8}']
+    options += ["--statistics", '{"resamples": 50}', "--out-dir", folder / "evaluation", "--gammas", "2", "3"]
+    done, _ = selfdraft("evaluate", *options)
+    assert done.returncode == 0, done.stderr
+    with open(folder / "evaluation" / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["gamma"], row["policy"]) for row in rows} == {(g, p) for g in "23" for p in ("greedy", "t0.7")}
+    assert all(float(row[name]) > 0 for row in rows for name in ("kl", "speedup", "speedup_vs_transformers", "mbu"))
+
+
+def test_generate_streams_the_same_text_with_and_without_a_draft(study):
+    folder, _ = study
+    words = ["generate", "--prompt", "How are you?", "--target", folder / "target", "--max-new-tokens", "12"]
+    words += ["--dtype", "float32"]
+    alone, _ = selfdraft(*words)
+    drafted, _ = selfdraft(*words, "--checkpoint", folder / "draft", "--color", "always")
+    assert alone.returncode == drafted.returncode == 0, drafted.stderr
+    plain = drafted.stdout.replace("\033[32m", "").replace("\033[0m", "")
+    assert plain.splitlines()[0] == alone.stdout.splitlines()[0]
+    assert "accepted_mean" in drafted.stdout.splitlines()[-1]
+    assert "speedup" in drafted.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_explains_itself(stage, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([stage, "--help"])
+    assert stop.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def bad(folder, **changed):
+    """A train command with some options changed."""
+    options = {
+        "target": folder / "target",
+        "data": folder / "data",
+        "capture": folder / "capture",
+        "layer": 1,
+        "T": 1.0,
+        "capacity": "head",
+        "settings": "{}",
+        "out-dir": folder / "bad",
+    } | changed
+    return ["train", *[word for name, value in options.items() for word in (f"--{name}", str(value))]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"layer": 9}, "--layer: layer 9 is not a layer of the target (0…3)"),
+        ({"T": 0}, "T: 0.0 is not > 0"),
+        ({"capacity": "lora"}, "capacity: 'lora' is unknown"),
+        ({"settings": "{"}, "--settings: not valid JSON"),
+        ({"settings": '{"epoch": 1}'}, "training.epoch: unknown key"),
+        ({"target": "nowhere"}, "nowhere/config.json: file not found"),
+        ({"data": "nowhere"}, "nowhere/train.safetensors: file not found"),
+        ({"capture": "nowhere"}, "nowhere/capture.json: file not found"),
+    ],
+)
+def test_bad_training_input_is_one_line_and_leaves_nothing(study, capsys, changed, message):
+    folder, _ = study
+    assert main(bad(folder, **changed)) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert not (folder / "bad").exists()
+    assert not list(folder.glob(".bad*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gamma", "0", "--policy-settings", GREEDY], "gamma: 0 is not ≥ 1"),
+        (
+            ["--gamma", "2", "--policy-settings", '{"temperature": 1, "top_p": 0}'],
+            "policies.mine.top_p: 0 is not in (0, 1]",
+        ),
+        (["--gamma", "2", "--policy-settings", '{"temperature": -1}'], "policies.mine.temperature: -1"),
+        (["--gamma", "2", "--policy-settings", GREEDY, "--settings", '{"batch_size": 1}'], "acceptance.batch_size"),
+        (
+            ["--gamma", "2", "--policy-settings", GREEDY, "--settings", '{"max_new_tokens": 100000}'],
+            "do not fit into the target's context",
+        ),
+    ],
+)
+def test_bad_acceptance_input_is_one_line_and_leaves_nothing(study, capsys, options, message):
+    folder, _ = study
+    words = ["acceptance", *common(folder), "--checkpoint", folder / "draft", "--policy", "mine"]
+    assert main([*map(str, words), *options, "--out", str(folder / "never.csv")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert not (folder / "never.csv").exists()
+
+
+def test_a_checkpoint_of_another_target_is_refused(study, tmp_path, capsys):
+    folder, _ = study
+    tiny_target(tmp_path / "other", seed=7)
+    words = ["generate", "--prompt", "x", "--target", tmp_path / "other", "--checkpoint", folder / "draft"]
+    assert main([*map(str, words)]) == 2
+    assert "trained on another target: its fingerprint" in capsys.readouterr().err
+
+
+def test_a_truncated_model_file_is_named(tmp_path, capsys):
+    tiny_target(tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    assert main(["generate", "--prompt", "x", "--target", str(tmp_path / "cut")]) == 2
+    assert "model.safetensors: not a complete safetensors file" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_one_line(study, capsys, monkeypatch):
+    folder, _ = study
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("csv.DictWriter.writerows", full)
+    words = ["quality", *common(folder), "--capture", folder / "capture", "--checkpoint", folder / "draft"]
+    assert main([*map(str, words), "--out", str(folder / "full.csv")]) == 2
+    assert f"{folder / 'full.csv'}: No space left on device" in capsys.readouterr().err
+    assert not list(folder.glob("*full.csv*"))

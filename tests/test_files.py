@@ -1,0 +1,40 @@
+"""Files and folders appear whole or not at all, and nothing that is not ours is replaced."""
+
+import pytest
+
+from selfdraft.errors import StudyError
+from selfdraft.files import read_json, whole_file, whole_folder, write_json
+
+
+def fail_in(writing):
+    with writing as temporary:
+        (temporary / "mark" if temporary.is_dir() else temporary).write_text("half")
+        raise ValueError("half")
+
+
+def test_a_failed_file_leaves_the_old_one_and_nothing_else(tmp_path):
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(ValueError, match="half"):
+        fail_in(whole_file(tmp_path / "a.json"))
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_replaces_its_own_kind_on_success_only(tmp_path):
+    place = tmp_path / "draft"
+    for content in ("one", "two"):
+        with whole_folder(place, ["mark"]) as folder:
+            (folder / "mark").write_text(content)
+    with pytest.raises(ValueError, match="half"):
+        fail_in(whole_folder(place, ["mark"]))
+    assert (place / "mark").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["draft"]
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    with pytest.raises(StudyError, match=r"holds thesis\.txt"), whole_folder(tmp_path, ["mark"]):
+        pass
+    with pytest.raises(StudyError, match="is a file"), whole_folder(tmp_path / "thesis.txt", ["mark"]):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "years"
