@@ -97,12 +97,14 @@ def test_generate_streams_the_same_text_with_and_without_a_draft(study):
     words = ["generate", "--prompt", "How are you?", "--target", folder / "target", "--max-new-tokens", "12"]
     words += ["--dtype", "float32"]
     alone, _ = selfdraft(*words)
-    drafted, _ = selfdraft(*words, "--checkpoint", folder / "draft", "--color", "always")
-    assert alone.returncode == drafted.returncode == 0, drafted.stderr
-    plain = drafted.stdout.replace("\033[32m", "").replace("\033[0m", "")
-    assert plain.splitlines()[0] == alone.stdout.splitlines()[0]
-    assert "accepted_mean" in drafted.stdout.splitlines()[-1]
-    assert "speedup" in drafted.stdout.splitlines()[-1]
+    assert alone.returncode == 0, alone.stderr
+    for way in (["--checkpoint", folder / "draft", "--min-confidence", "0.3"], ["--lookup", "2"]):
+        drafted, _ = selfdraft(*words, *way, "--color", "always")
+        assert drafted.returncode == 0, drafted.stderr
+        plain = drafted.stdout.replace("\033[32m", "").replace("\033[0m", "")
+        assert plain.splitlines()[0] == alone.stdout.splitlines()[0]
+        assert "accepted_mean" in drafted.stdout.splitlines()[-1]
+        assert "speedup" in drafted.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("stage", STAGES)

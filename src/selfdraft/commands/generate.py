@@ -11,6 +11,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, help="what the user says")
     parser.add_argument("--target", help="folder made by `selfdraft target` (default: the one under results/target)")
     parser.add_argument("--checkpoint", help="folder made by `selfdraft train`; without it the target decodes alone")
+    parser.add_argument("--lookup", type=int, metavar="N", help="instead of a checkpoint: draft by n-gram lookup")
+    parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
     parser.add_argument("--gamma", type=int, default=4, help="tokens drafted per cycle")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     parser.add_argument("--top-p", type=float, default=1.0, help="nucleus mass, 1 is off")
@@ -31,8 +33,11 @@ def run(args: argparse.Namespace) -> None:
 
     from selfdraft.commands.folders import only_folder
     from selfdraft.decoding.exit_drafter import ExitDrafter
+    from selfdraft.decoding.lookup_drafter import LookupDrafter
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
+    from selfdraft.decoding.stopping import Stopping
+    from selfdraft.errors import StudyError
     from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
     from selfdraft.sources.chat import ChatTokenizer
@@ -41,11 +46,16 @@ def run(args: argparse.Namespace) -> None:
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
-    drafter = None
+    drafter: ExitDrafter | LookupDrafter | None = None
+    if args.checkpoint and args.lookup is not None:
+        raise StudyError("--lookup: there is a --checkpoint already; draft with one of them")
     if args.checkpoint:
         draft, config = load_exit(args.checkpoint, target)
-        drafter = ExitDrafter(target, draft)
+        drafter = ExitDrafter(target, draft, Stopping(args.min_confidence))
+        drafted_by = f"layer {config['layer']} {config['capacity']}"
         draft.pack()
+    elif args.lookup is not None:
+        drafter, drafted_by = LookupDrafter(args.lookup), f"lookup of up to {args.lookup} tokens"
     target.pack()
     messages = [{"role": "user", "content": args.prompt}]
     prompt = tokenizer.encode(tokenizer.render(messages, add_generation_prompt=True))
@@ -82,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     whole = [cycle.accepted for cycle in seen if not cycle.cut]
     mean = f"{sum(whole) / len(whole):.2f}" if whole else "unknown (no cycle was whole)"
     print(
-        f"\n[layer {config['layer']} {config['capacity']}, gamma {args.gamma}] {new} tokens, "
+        f"\n[{drafted_by}, gamma {args.gamma}] {new} tokens, "
         f"{accepted} of them drafted in {len(seen)} cycles: accepted_mean {mean}, "
         f"{rate:.1f} tokens/s, speedup {rate / alone_rate:.2f} over the target alone ({alone_rate:.1f} tokens/s)"
     )
