@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := src tests
+CODE := src tests benchmarks
 RULES := Snakefile workflow
 
 .PHONY: figures results test lint types unit report lock clean-capture clean-results clean

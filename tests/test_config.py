@@ -165,7 +165,7 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     keys = {section: set(rule.get("properties", {})) for section, rule in schema["properties"].items()}
     assert keys["training"] == set(Settings.__dataclass_fields__)
     assert keys["data"] - {"name", "source"} == set(DataSettings.__dataclass_fields__)
-    assert keys["acceptance"] - {"seed"} == set(acceptance.DEFAULTS)
+    assert keys["acceptance"] == set(acceptance.DEFAULTS)
     assert keys["speed"] == set(speed.DEFAULTS)
     for kind, (required, optional) in KEYS.items():
         source = schema["$defs"][f"{kind}_source"]
