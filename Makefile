@@ -9,13 +9,17 @@ BIN := .venv/bin
 CODE := src tests benchmarks
 RULES := Snakefile workflow
 
-.PHONY: figures results test lint types unit report lock clean-capture clean-results clean
+.PHONY: figures results assets test lint types unit report lock clean-capture clean-results clean
 
 figures: .venv/complete
 	$(BIN)/snakemake --cores all all_figures
 
 results: .venv/complete
 	$(BIN)/snakemake --cores all all_results
+
+# The default model and text alone, from the package index; the tests that need them are skipped without.
+assets: .venv/complete
+	$(BIN)/snakemake --cores all target data
 
 report: .venv/complete
 	$(BIN)/snakemake --report report.zip all_figures
