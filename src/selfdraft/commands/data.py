@@ -1,12 +1,9 @@
 """`selfdraft data`: conversations as token sequences, split by origin, and prompts."""
 
 import argparse
-import json
 import os
 import sys
 from typing import Any
-
-from selfdraft.errors import StudyError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,23 +21,13 @@ def run(args: argparse.Namespace) -> None:
     """Build the data and say what was read, dropped and cut."""
     if args.threads:
         os.environ["RAYON_NUM_THREADS"] = str(args.threads)
+    from selfdraft.commands.settings import json_option
     from selfdraft.sources.dataset import DataSettings, build_dataset
 
-    settings = DataSettings.from_mapping(json_option("--settings", args.settings))
-    source = json_option("--source", args.source)
+    settings = DataSettings.from_mapping(json_option(args.settings, "--settings"))
+    source = json_option(args.source, "--source")
     summary = build_dataset(args.name, source, args.target, args.out_dir, settings, args.cache_dir)
     report(summary, settings.prompts)
-
-
-def json_option(option: str, text: str) -> dict[str, Any]:
-    """The object that a JSON option holds. Raises StudyError naming the option."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise StudyError(f"{option}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise StudyError(f"{option}: found {type(value).__name__}, expected a JSON object")
-    return value
 
 
 def report(summary: dict[str, Any], prompts: int) -> None:

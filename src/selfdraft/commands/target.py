@@ -1,9 +1,6 @@
 """`selfdraft target`: a model from a package, a hub or a path, as one plain folder."""
 
 import argparse
-import json
-
-from selfdraft.errors import StudyError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +23,12 @@ def run(args: argparse.Namespace) -> None:
     """Convert and say what came of it."""
     import torch
 
+    from selfdraft.commands.settings import json_option
     from selfdraft.sources.target import build_target
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    try:
-        source = json.loads(args.source)
-    except json.JSONDecodeError as error:
-        raise StudyError(f"--source: not JSON ({error})") from None
+    source = json_option(args.source, "--source")
     config = build_target(args.name, source, args.out_dir, args.cache_dir, args.layers)
     print(
         f"target {args.name}: {config['model_type']}, {config['num_hidden_layers']} layers, "

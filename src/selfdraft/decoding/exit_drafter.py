@@ -7,6 +7,7 @@ from selfdraft.decoding.drafter import Draft
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
+from selfdraft.decoding.token_by_token import draft_token_by_token
 from selfdraft.models.cache import KVCache
 from selfdraft.models.exit import Exit
 from selfdraft.models.llama import Llama
@@ -34,29 +35,14 @@ class ExitDrafter:
             self.exit.block(session.prompt_hidden, step, self._cache, 0)
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
-        tokens: list[Tensor] = []
-        drawn_from: list[Tensor] = []
-        token = session.pending
-        going = torch.ones(session.batch, dtype=torch.bool, device=token.device)
-        lengths = torch.zeros(session.batch, dtype=torch.int64, device=token.device)
-        for position in range(gamma):
-            logits = self.exit.head(self._exit_hidden(session, session.shallow(token), position))
+        def next_logits(token: Tensor, position: int) -> Tensor:
             session.bytes_read += self._bytes
-            token, q = policy.draw(logits, generator)
-            token, q = self.exit.to_target_vocabulary(token, q, self.target.config.vocab_size)
-            tokens.append(token)
-            if q is not None:
-                drawn_from.append(q)
-            if self.stopping is not None:
-                lengths += going
-                going &= ~self.stopping.unsure(logits)
-                if not going.any():
-                    break
-        return Draft(
-            torch.cat(tokens, dim=1),
-            torch.stack(drawn_from, dim=1) if drawn_from else None,
-            lengths if self.stopping is not None else None,
-        )
+            return self.exit.head(self._exit_hidden(session, session.shallow(token), position))
+
+        def to_target(token: Tensor, q: Tensor | None) -> tuple[Tensor, Tensor | None]:
+            return self.exit.to_target_vocabulary(token, q, self.target.config.vocab_size)
+
+        return draft_token_by_token(session, gamma, policy, generator, self.stopping, next_logits, to_target)
 
     def _exit_hidden(self, session: Session, hidden: Tensor, position: int) -> Tensor:
         """From the shared layers' output `[batch, 1, hidden]` to what the head reads `[batch, hidden]`."""

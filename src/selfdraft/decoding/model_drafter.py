@@ -7,6 +7,7 @@ from selfdraft.decoding.drafter import Draft
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
+from selfdraft.decoding.token_by_token import draft_token_by_token
 from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache
 from selfdraft.models.llama import Llama
@@ -39,34 +40,18 @@ class ModelDrafter:
             self._run(torch.tensor(prompts, device=self.model.device), [0] * session.batch)
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
-        tokens: list[Tensor] = []
-        drawn_from: list[Tensor] = []
-        feed, starts = session.pending, session.lengths
-        if self._fed:
-            # The last accepted draft token was never fed: feed it again before the pending one.
-            before = torch.tensor([text[-2:-1] or text for text in session.text], device=feed.device)
-            feed, starts = torch.cat((before, feed), dim=1), [max(0, length - 1) for length in starts]
-        going = torch.ones(session.batch, dtype=torch.bool, device=feed.device)
-        lengths = torch.zeros(session.batch, dtype=torch.int64, device=feed.device)
-        for _ in range(gamma):
-            logits = self.model.logits(self._run(feed, starts)[:, -1])
-            session.bytes_read += self._bytes
-            starts = [start + feed.shape[1] for start in starts]
-            feed, q = policy.draw(logits, generator)
-            tokens.append(feed)
-            if q is not None:
-                drawn_from.append(q)
-            if self.stopping is not None:
-                lengths += going
-                going &= ~self.stopping.unsure(logits)
-                if not going.any():
-                    break
+        again = self._fed  # the last accepted draft token was never fed: feed it again before the pending one
         self._fed = True
-        return Draft(
-            torch.cat(tokens, dim=1),
-            torch.stack(drawn_from, dim=1) if drawn_from else None,
-            lengths if self.stopping is not None else None,
-        )
+
+        def next_logits(token: Tensor, position: int) -> Tensor:
+            starts = [length + position for length in session.lengths]
+            if position == 0 and again:
+                before = torch.tensor([text[-2:-1] or text for text in session.text], device=token.device)
+                token, starts = torch.cat((before, token), dim=1), [max(0, length - 1) for length in starts]
+            session.bytes_read += self._bytes
+            return self.model.logits(self._run(token, starts)[:, -1])
+
+        return draft_token_by_token(session, gamma, policy, generator, self.stopping, next_logits)
 
     def _run(self, tokens: Tensor, starts: list[int]) -> Tensor:
         assert self._cache is not None
