@@ -36,7 +36,7 @@ types: .venv/complete
 	$(BIN)/mypy
 
 unit: .venv/complete
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 .venv/complete: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,7 +49,7 @@ unit: .venv/complete
 # After a change of the dependencies in pyproject.toml: install, then write down what was installed.
 lock:
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --upgrade setuptools --editable '.[workflow,slurm,dev]'
+	$(BIN)/python -m pip install --quiet --upgrade setuptools --editable '.[workflow,slurm,peers,dev]'
 	@echo '# Exact versions of everything that `make` installs (see Makefile, target lock).' > requirements.lock
 	@$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable \
 	  | sed -e 's/+cpu//' >> requirements.lock

@@ -1,5 +1,6 @@
 """The study: config -> results/results.csv and paper_figures/. Rules name files; `selfdraft` does the work."""
 
+import os
 import re
 import sys
 
@@ -40,6 +41,11 @@ STATES = collect(
     f"{CAPTURE}/depth{{depth}}.safetensors",
     depth=lookup(dpath="layer{layer}_T{T}_{capacity}", within=sweeps.depth_by_draft(config)),
 )
+DRAFT_MODELS = collect(
+    "results/target/{name}/{file}",
+    name=sweeps.draft_models(config),
+    file=["config.json", "model.safetensors"],
+)
 
 
 report: "workflow/report/workflow.rst"
@@ -51,6 +57,9 @@ wildcard_constraints:
     capacity="head|head_block",
     gamma=r"\d+",
     policy="|".join(map(re.escape, config["policies"])),
+    drafting="|".join(map(re.escape, sweeps.ways_of_drafting(config))),
+    drafter="|".join(map(re.escape, config["drafters"])) or "none",
+    model="|".join(map(re.escape, sweeps.draft_models(config))) or "none",
 
 
 include: "workflow/rules/sources.smk"
@@ -59,6 +68,7 @@ include: "workflow/rules/quality.smk"
 include: "workflow/rules/acceptance.smk"
 include: "workflow/rules/speed.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/side_tables.smk"
 include: "workflow/rules/figures.smk"
 
 
@@ -75,3 +85,9 @@ rule all_figures:
 rule all_results:
     input:
         "results/results.csv",
+
+
+rule all_tables:
+    input:
+        rules.all_results.input,
+        collect("results/{table}.csv", table=sweeps.side_tables(config)),

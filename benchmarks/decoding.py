@@ -94,7 +94,8 @@ def main() -> None:
     methods = {
         "vanilla": ours(None, 0),
         "transformers": theirs(),
-        "early exit 8": ours(ExitDrafter(target, early), 4),
+        "early exit 8": ours(ExitDrafter(target, early, adapt=True), 4),
+        "early exit 8, fixed length": ours(ExitDrafter(target, early), 4),
         "transformers early exit 8": theirs(assistant_early_exit=8),
         "lookup": ours(LookupDrafter(2), 4),
         "transformers lookup": theirs(prompt_lookup_num_tokens=4),

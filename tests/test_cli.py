@@ -205,3 +205,64 @@ def test_a_disk_that_is_full_is_one_line(study, capsys, monkeypatch):
     assert main([*map(str, words), "--out", str(folder / "full.csv")]) == 2
     assert f"{folder / 'full.csv'}: No space left on device" in capsys.readouterr().err
     assert not list(folder.glob("*full.csv*"))
+
+
+def test_a_batch_of_prompts_is_answered_as_each_alone(study):
+    folder, _ = study
+    words = ["generate", "--target", folder / "target", "--max-new-tokens", "10", "--dtype", "float32"]
+    drafts = ["--checkpoint", folder / "draft", "--adapt", "--vocabulary", "60", "--data", folder / "data"]
+    asked = ["How are you?", "Tell me a story about a cat and a dog."]
+    alone = [selfdraft(*words, "--prompt", prompt)[0].stdout.splitlines()[0] for prompt in asked]
+    for way in ([], drafts):
+        both, _ = selfdraft(*words, *way, "--prompt", *asked)
+        assert both.returncode == 0, both.stderr
+        lines = both.stdout.splitlines()
+        assert [lines[lines.index(f"# {prompt}") + 1] for prompt in asked] == alone
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lookup", "2", "--checkpoint", "x"], "--checkpoint and --lookup: there are 2 drafters"),
+        (["--lookup", "2", "--adapt"], "lookup has no confidence, no step to save and no head to trim"),
+        (["--lookup", "0"], "max_ngram: 0 is not ≥ 1"),
+        (["--draft-model", "nowhere"], "nowhere/config.json: file not found"),
+        (["--lookup", "2", "--gamma", "1000"], "do not fit into the target's context"),
+        (["--min-confidence", "3"], "min_confidence: 3.0 is not in [0, 1]"),
+    ],
+)
+def test_bad_drafters_are_one_line(study, capsys, options, message):
+    folder, _ = study
+    assert main(["generate", "--prompt", "x", "--target", str(folder / "target"), *options]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "message"),
+    [
+        ("identity", ["--points", '[["lookup", 0]]'], "gamma: 0 is not ≥ 1"),
+        ("identity", ["--points", '[["lookup"]]'], "--points: found ['lookup'], a list like"),
+        ("identity", ["--points", '[["lookup", 2]]'], "--points: lookup is not among --checkpoints or --drafters"),
+        ("identity", ["--points", '[["lookup", 2, "odd"]]'], "--points: 'odd' is not among --drafting (fixed)"),
+        ("identity", ["--points", '[["lookup", 2]]', "--settings", '{"prompts": 9}'], "identity.prompts: 9 asked"),
+        ("batch", ["--points", '[["lookup", 2]]', "--sizes", "9"], "--sizes: 9 is not between 1 and the 4 prompts"),
+        ("peers", ["--settings", '{"prompts": 3}', "--batches", "4"], "--batches: 4 is more than the 3 prompts"),
+        ("peers", ["--settings", '{"prompts": 3, "layer": 9}'], "layer 9 is not a layer of the target"),
+        ("compile", ["--modes", "fast"], "--modes: 'fast' is unknown; known are eager, compile"),
+        ("compile", ["--depths", "9"], "--depths: 9 is not between 1 and the target's 4 layers"),
+        ("compile", ["--settings", '{"steps": 2}'], "compile.steps: 2 is too few for quartiles"),
+    ],
+)
+def test_bad_input_of_the_side_stages_is_one_line_and_leaves_nothing(study, capsys, stage, options, message):
+    folder, _ = study
+    words = [stage, "--target", folder / "target", "--out", folder / "never.csv", *options]
+    words += [] if stage == "compile" else ["--data", folder / "data"]
+    words += ["--policy", "greedy", "--policy-settings", GREEDY] if stage == "batch" else []
+    if stage == "identity" and "prompts" not in " ".join(options):
+        words += ["--settings", '{"prompts": 4}']
+    assert main([*map(str, words)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1]
+    assert not (folder / "never.csv").exists()

@@ -43,11 +43,12 @@ def test_the_conda_environment_has_the_locked_versions_of_all_that_the_package_n
     environment = yaml.safe_load((ROOT / "envs/study.yaml").read_text())
     conda = pins(environment["dependencies"][-1]["pip"])
     assert conda.items() <= LOCK.items()
-    assert set(conda) == {plain(Requirement(text).name) for text in PROJECT["dependencies"]}
+    needed = [*PROJECT["dependencies"], *GROUPS["peers"]]
+    assert set(conda) == {plain(Requirement(text).name) for text in needed}
 
 
 def test_every_figure_has_a_caption():
-    from selfdraft.sweeps import FIGURES
+    from selfdraft.figures import FIGURES
 
     assert [name for name in FIGURES if not (ROOT / f"workflow/report/{name}.rst").read_text().strip()] == []
 

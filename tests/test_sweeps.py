@@ -1,5 +1,7 @@
 """The config's sweeps become points, checkpoints, depths and figures."""
 
+import json
+
 import pytest
 
 from selfdraft import sweeps
@@ -69,15 +71,63 @@ def test_depths_agree_with_what_training_reads():
 
 
 def test_one_speed_job_a_policy_measures_that_policys_points_only():
-    assert sweeps.points_by_policy(CONFIG)["t0.7"] == (
-        '[["layer1_T1.0_head",4],["layer1_T1.0_head_block",4],["layer3_T1.0_head",4],["layer3_T1.0_head_block",4]]'
-    )
-    assert '["layer3_T1.0_head",2]' in sweeps.points_by_policy(CONFIG)["greedy"]
-    assert len(sweeps.drafts_by_policy(CONFIG)["greedy"]) == 4
+    points = sweeps.points_by_policy(sweeps.points(CONFIG))
+    assert json.loads(points["t0.7"]) == [
+        [f"layer{layer}_T1.0_{capacity}", 4, "fixed"] for layer in (1, 3) for capacity in ("head", "head_block")
+    ]
+    assert ["layer3_T1.0_head", 2, "fixed"] in json.loads(points["greedy"])
+    assert len(sweeps.drafts_by_policy(sweeps.points(CONFIG))["greedy"]) == 4
+
+
+OTHERS = CONFIG | {
+    "drafters": {"lookup": {"kind": "lookup", "max_ngram": 2}, "small": {"kind": "model", "source": {"kind": "path"}}},
+    "drafting": {"trimmed": {"vocabulary": 8}},
+    "sweeps": CONFIG["sweeps"]
+    | {
+        "ways": sweep(drafting=["fixed", "trimmed"], policy=["greedy", "t0.7"]),
+        "others": {"drafter": ["lookup", "small"], "gamma": [2], "policy": ["greedy"]},
+    },
+    "identity": {"sweeps": ["ways", "others"]},
+    "peers": {"draft_model": "small"},
+    "compile": {"layers": [3]},
+}
+
+
+def test_ways_of_drafting_and_other_drafters_are_points_with_names_of_their_own():
+    names = [point.name for point in sweeps.points(OTHERS)]
+    assert "layer1_T1.0_head_gamma4_greedy_trimmed" in names
+    assert "lookup_gamma2_greedy" in names
+    assert len(names) == len(set(names)) == len(sweeps.points(CONFIG)) + 2 + 2
+    assert sweeps.checkpoints(OTHERS) == sweeps.checkpoints(CONFIG)  # nothing more is trained
+    assert sweeps.ways_of_drafting(OTHERS) == {
+        "": '{"name":"fixed"}',
+        "_trimmed": '{"name":"trimmed","vocabulary":8}',
+    }
+
+
+def test_a_draft_model_is_known_to_stages_by_its_folder():
+    assert json.loads(sweeps.drafter_settings(OTHERS)) == {
+        "lookup": {"kind": "lookup", "max_ngram": 2},
+        "small": {"kind": "model", "folder": "results/target/small"},
+    }
+    assert list(sweeps.draft_models(OTHERS)) == ["small"]
+    assert sweeps.peers_draft_model(OTHERS) == ["--draft-model", "results/target/small"]
+    assert sweeps.peers_draft_model(CONFIG) == []
+
+
+def test_sections_choose_their_points_and_identity_only_greedy_ones():
+    chosen = sweeps.identity_points(OTHERS)
+    assert {point.policy for point in chosen} == {"greedy"}
+    assert {point.draft.name for point in chosen} == {"layer1_T1.0_head", "lookup", "small"}
+    assert sweeps.identity_points(CONFIG) == []
+    assert sweeps.side_tables(OTHERS) == ["peers", "identity", "compile"]
+    assert sweeps.compile_depths(OTHERS) == [4]
+    assert {"peers", "compile"} <= set(sweeps.figures(OTHERS)) & set(sweeps.TABLE_FIGURES)
+    assert not set(sweeps.figures(CONFIG)) & set(sweeps.TABLE_FIGURES)
 
 
 def test_figures_are_those_that_the_package_draws():
-    assert list(sweeps.FIGURES) == list(FIGURES)
+    assert [*sweeps.FIGURES, *sweeps.TABLE_FIGURES] == list(FIGURES)
 
 
 def test_a_figure_draws_its_usual_sweep_or_the_one_it_names():

@@ -191,8 +191,9 @@ def random_weights(settings: dict[str, Any], seed: int) -> dict[str, torch.Tenso
 
 
 def main(out_dir: str) -> None:
-    """Write OUT_DIR/target and OUT_DIR/conversations.json."""
+    """Write OUT_DIR/target, OUT_DIR/small (a draft model for it) and OUT_DIR/conversations.json."""
     tiny_target(Path(out_dir) / "target")
+    tiny_target(Path(out_dir) / "small", seed=1, num_hidden_layers=2)
     tiny_conversations(Path(out_dir) / "conversations.json")
 
 

@@ -9,17 +9,20 @@ from selfdraft.sequences import Sequences
 from selfdraft.training.capture import passes
 
 
-def tiny_llama(vocab: int = 61, layers: int = 4, seed: int = 0, scale: float = 0.35, positions: int = 256) -> Llama:
-    """Float32, hidden 32, 4 heads over 2 KV heads; `scale` sets how peaked its predictions are."""
+def tiny_llama(
+    vocab: int = 61, layers: int = 4, seed: int = 0, scale: float = 0.35, positions: int = 256, kv_heads: int = 2
+) -> Llama:
+    """Float32, two heads of 8 a KV head; `scale` sets how peaked its predictions are."""
+    hidden, kv = 16 * kv_heads, 8 * kv_heads
     config = LlamaConfig.from_dict(
         {
             "model_type": "llama",
             "vocab_size": vocab,
-            "hidden_size": 32,
-            "intermediate_size": 64,
+            "hidden_size": hidden,
+            "intermediate_size": 2 * hidden,
             "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "num_attention_heads": 2 * kv_heads,
+            "num_key_value_heads": kv_heads,
             "max_position_embeddings": positions,
             "tie_word_embeddings": False,
         }
@@ -30,24 +33,24 @@ def tiny_llama(vocab: int = 61, layers: int = 4, seed: int = 0, scale: float = 0
         return torch.randn(shape, generator=generator) * scale
 
     tensors = {
-        "model.embed_tokens.weight": normal(vocab, 32) / scale,
-        "model.norm.weight": torch.ones(32) + normal(32),
-        "lm_head.weight": normal(vocab, 32),
+        "model.embed_tokens.weight": normal(vocab, hidden) / scale,
+        "model.norm.weight": torch.ones(hidden) + normal(hidden),
+        "lm_head.weight": normal(vocab, hidden),
     }
     shapes = {
-        "self_attn.q_proj": (32, 32),
-        "self_attn.k_proj": (16, 32),
-        "self_attn.v_proj": (16, 32),
-        "self_attn.o_proj": (32, 32),
-        "mlp.gate_proj": (64, 32),
-        "mlp.up_proj": (64, 32),
-        "mlp.down_proj": (32, 64),
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (2 * hidden, hidden),
+        "mlp.up_proj": (2 * hidden, hidden),
+        "mlp.down_proj": (hidden, 2 * hidden),
     }
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
         tensors |= {f"{prefix}{name}.weight": normal(*shape) for name, shape in shapes.items()}
-        tensors[prefix + "input_layernorm.weight"] = torch.ones(32) + normal(32)
-        tensors[prefix + "post_attention_layernorm.weight"] = torch.ones(32) + normal(32)
+        tensors[prefix + "input_layernorm.weight"] = torch.ones(hidden) + normal(hidden)
+        tensors[prefix + "post_attention_layernorm.weight"] = torch.ones(hidden) + normal(hidden)
     return Llama(config, tensors).eval()
 
 

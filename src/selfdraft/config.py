@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from selfdraft.errors import StudyError
-from selfdraft.sweeps import FIGURES
+from selfdraft.sweeps import FIGURES, FIXED, TABLE_FIGURES
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow/schemas/config.schema.yaml"
 
@@ -77,7 +77,7 @@ def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -
     if any(made_from.get(key) != value for key, value in source.items() if key != "sha256"):
         return
     for name, sweep in config["sweeps"].items():
-        for position, layer in enumerate(sweep["layer"]):
+        for position, layer in enumerate(sweep.get("layer", [])):
             if layer >= layers:
                 key = f"sweeps.{name}.layer.{position}"
                 raise StudyError(f"{path}: {key}: {layer} is not a layer of the target (0…{layers - 1})")
@@ -187,7 +187,13 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
             if policy not in policies:
                 hint = _suggestion(policy, policies)
                 yield f"sweeps.{name}.policy.{position}: {_shown(policy)} is not a key of policies; {hint}"
+        yield from _sweep_contradictions(name, sweep, list(config["drafters"]), [FIXED, *config["drafting"]])
+    yield from _section_contradictions(config)
     for name, figure in config["figures"].items():
+        if name in TABLE_FIGURES:
+            if "sweep" in figure:
+                yield f"figures.{name}.sweep: this figure draws a table of its own, not a sweep; leave it out"
+            continue
         sweep = figure.get("sweep", FIGURES[name])
         if sweep not in sweeps and "sweep" in figure:
             hint = _suggestion(sweep, sweeps)
@@ -201,3 +207,47 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
     objective, weight = config["training"]["objective"], config["training"]["ce_weight"]
     if (objective == "kl_ce") != (weight > 0):
         yield f"training.ce_weight: {weight} does not go with objective {objective}; kl wants 0, kl_ce > 0"
+
+
+def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str], ways: list[str]) -> Iterable[str]:
+    """What one sweep says of drafts: trained ones by layer, T and capacity, or others by `drafter`; never both."""
+    for key in ("layer", "T", "capacity"):
+        if "drafter" in sweep and key in sweep:
+            yield f"sweeps.{name}.{key}: does not go with drafter; a sweep is of trained drafts or of other drafters"
+        if "drafter" not in sweep and key not in sweep:
+            yield f"sweeps.{name}.{key}: missing; it must be set (or drafter, for drafters that are not trained)"
+    for key, known in (("drafter", drafters), ("drafting", ways)):
+        for position, value in enumerate(sweep.get(key, [])):
+            if value not in known:
+                where = "drafters" if key == "drafter" else "drafting"
+                hint = _suggestion(value, known) if known else "it has none"
+                yield f"sweeps.{name}.{key}.{position}: {_shown(value)} is not a key of {where}; {hint}"
+
+
+def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Settings of drafting, drafters, batch, peers and identity that do not go with the rest."""
+    if FIXED in config["drafting"]:
+        yield f"drafting.{FIXED}: this name means gamma tokens from the whole vocabulary; choose another one"
+    for name, made in config["drafters"].items():
+        wanted, other = ("max_ngram", "source") if made["kind"] == "lookup" else ("source", "max_ngram")
+        if other in made:
+            yield f"drafters.{name}.{other}: does not go with kind {made['kind']}"
+        if wanted == "source" and wanted not in made:
+            yield f"drafters.{name}.source: missing; it must be set"
+    for section in ("batch", "identity"):
+        for position, sweep in enumerate(config.get(section, {}).get("sweeps", [])):
+            if sweep not in config["sweeps"]:
+                hint = _suggestion(sweep, list(config["sweeps"]))
+                yield f"{section}.sweeps.{position}: {_shown(sweep)} is not a key of sweeps; {hint}"
+    prompts = config["data"]["prompts"]
+    for section in ("acceptance", "peers", "identity"):
+        asked = config.get(section, {}).get("prompts", 0)
+        if asked > prompts:
+            yield f"{section}.prompts: {asked} is more than data.prompts, {prompts}"
+    for section, key, limit in (("batch", "sizes", prompts), ("peers", "batches", prompts)):
+        largest = max(config.get(section, {}).get(key, [0]))
+        if largest > limit:
+            yield f"{section}.{key}: {largest} is more than data.prompts, {limit}"
+    model = config.get("peers", {}).get("draft_model")
+    if model is not None and config["drafters"].get(model, {}).get("kind") != "model":
+        yield f"peers.draft_model: {_shown(model)} is not a drafter of kind model"

@@ -124,6 +124,14 @@ def read_prompts(data_dir: str | Path) -> list[Prompt]:
     return [Prompt(row["id"], row["origin"], tuple(row["tokens"]), row["text"]) for row in rows]
 
 
+def some_prompts(data_dir: str | Path, count: int, section: str) -> list[Prompt]:
+    """The first `count` prompts; all for 0. Raises StudyError naming the config's section if there are fewer."""
+    prompts = read_prompts(data_dir)
+    if count > len(prompts):
+        raise StudyError(f"{section}.prompts: {count} asked, {data_dir}/prompts.json has {len(prompts)}")
+    return prompts[: count or None]
+
+
 def read_name(data_dir: str | Path) -> str:
     """The name of the data, as the tables' `dataset` column has it. Raises StudyError if it is not there."""
     path = Path(data_dir) / "sources.json"

@@ -21,7 +21,13 @@ FIGURES = {
     "histograms": "layers",
     "training_curves": "layers",
     "predicted_speedup": "layers",
+    "cycle_time": "layers",
+    "drafting": "drafting",
 }
+# Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
+TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
+
+FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
 
 
 def temperature_text(T: float) -> str:
@@ -44,23 +50,43 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One measured point: a draft, the tokens drafted per cycle, and the name of a sampling policy."""
+class Other:
+    """A drafter that is not trained here: an entry of the config's `drafters`."""
 
-    checkpoint: Checkpoint
+    name: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured point: a draft, the tokens drafted per cycle, a sampling policy, and how it drafts."""
+
+    draft: Checkpoint | Other
     gamma: int
     policy: str
+    drafting: str = FIXED
 
     @property
     def name(self) -> str:
-        """The name of its acceptance table, such as `layer21_T1.0_head_block_gamma4_greedy`."""
-        return f"{self.checkpoint.name}_gamma{self.gamma}_{self.policy}"
+        """The name of its acceptance table, such as `layer21_T1.0_head_block_gamma4_greedy`.
+
+        A way of drafting other than `fixed` follows the policy: `…_greedy_trimmed`.
+        """
+        return f"{self.draft.name}_gamma{self.gamma}_{self.policy}{suffix(self.drafting)}"
+
+
+def suffix(drafting: str) -> str:
+    """What file names say of the way of drafting: nothing of the usual one."""
+    return "" if drafting == FIXED else f"_{drafting}"
 
 
 def points_of(sweep: dict[str, Any]) -> list[Point]:
     """All combinations of one sweep's lists, in the order in which they are written."""
-    grid = product(sweep["layer"], sweep["T"], sweep["capacity"], sweep["gamma"], sweep["policy"])
-    return [Point(Checkpoint(layer, float(T), capacity), gamma, policy) for layer, T, capacity, gamma, policy in grid]
+    drafts: list[Checkpoint | Other] = [Other(name) for name in sweep.get("drafter", [])]
+    if not drafts:
+        trained = product(sweep["layer"], sweep["T"], sweep["capacity"])
+        drafts = [Checkpoint(layer, float(T), capacity) for layer, T, capacity in trained]
+    grid = product(drafts, sweep["gamma"], sweep["policy"], sweep.get("drafting", [FIXED]))
+    return [Point(*settings) for settings in grid]
 
 
 def points(config: Config) -> list[Point]:
@@ -69,8 +95,9 @@ def points(config: Config) -> list[Point]:
 
 
 def checkpoints(config: Config) -> list[Checkpoint]:
-    """The drafts that the points need, without repeats, in the order of the config."""
-    return list(dict.fromkeys(point.checkpoint for point in points(config)))
+    """The trained drafts that the points need, without repeats, in the order of the config."""
+    drafts = (point.draft for point in points(config))
+    return list(dict.fromkeys(draft for draft in drafts if isinstance(draft, Checkpoint)))
 
 
 def policies(config: Config) -> list[str]:
@@ -102,20 +129,82 @@ def depth_by_draft(config: Config) -> dict[str, str]:
     return {draft.name: str(depth(draft)) for draft in checkpoints(config)}
 
 
-def drafts_by_policy(config: Config) -> dict[str, list[Checkpoint]]:
-    """The drafts whose speed is measured under each policy: one job interleaves them all."""
-    return {
-        policy: list(dict.fromkeys(point.checkpoint for point in points(config) if point.policy == policy))
-        for policy in policies(config)
-    }
+def drafts_by_policy(chosen: Iterable[Point]) -> dict[str, list[Checkpoint]]:
+    """The trained drafts that are measured under each policy: one job interleaves them all."""
+    return {policy: trained(group) for policy, group in by_policy(chosen).items()}
 
 
-def points_by_policy(config: Config) -> dict[str, str]:
-    """JSON lists of [checkpoint name, gamma], the points of each policy's speed job."""
-    return {
-        policy: as_json([[p.checkpoint.name, p.gamma] for p in points(config) if p.policy == policy])
-        for policy in policies(config)
-    }
+def points_by_policy(chosen: Iterable[Point]) -> dict[str, str]:
+    """JSON lists of [draft's name, gamma, drafting], the points of each policy's job."""
+    return {policy: as_json([list_of(point) for point in group]) for policy, group in by_policy(chosen).items()}
+
+
+def by_policy(chosen: Iterable[Point]) -> dict[str, list[Point]]:
+    """Points by their policy, both in the order given."""
+    groups: dict[str, list[Point]] = {}
+    for point in chosen:
+        groups.setdefault(point.policy, []).append(point)
+    return groups
+
+
+def list_of(point: Point) -> list[Any]:
+    """[draft's name, gamma, drafting]: a point as the stages that measure several of them read it."""
+    return [point.draft.name, point.gamma, point.drafting]
+
+
+def points_for(config: Config, section: str) -> list[Point]:
+    """The points of the sweeps that a section of the config names, without repeats; none without the section."""
+    names = config.get(section, {}).get("sweeps", [])
+    return list(dict.fromkeys(point for name in names for point in points_of(config["sweeps"][name])))
+
+
+def identity_points(config: Config) -> list[Point]:
+    """The section's points whose policy is greedy: only there must the output be the target's own, token by token."""
+    chosen = points_for(config, "identity")
+    return [point for point in chosen if config["policies"][point.policy]["temperature"] == 0]
+
+
+def peers_draft_model(config: Config) -> list[str]:
+    """The option of the peers stage that names the folder of its separate draft model; none if there is none."""
+    name = config.get("peers", {}).get("draft_model")
+    return ["--draft-model", f"results/target/{name}"] if name else []
+
+
+def compile_depths(config: Config) -> list[int]:
+    """How many layers the early exits of the compile stage run."""
+    return [layer + 1 for layer in config.get("compile", {}).get("layers", [])]
+
+
+def side_tables(config: Config) -> list[str]:
+    """The tables beside results.csv whose sections the config has."""
+    return [name for name in ("batch", "peers", "identity", "compile") if name in config]
+
+
+def trained(chosen: Iterable[Point]) -> list[Checkpoint]:
+    """The trained drafts among some points, without repeats."""
+    return list(dict.fromkeys(point.draft for point in chosen if isinstance(point.draft, Checkpoint)))
+
+
+def ways_of_drafting(config: Config) -> dict[str, str]:
+    """The settings of each way of drafting as JSON, by what file names say of it."""
+    ways: dict[str, Any] = {FIXED: {}} | config.get("drafting", {})
+    return {suffix(name): as_json({"name": name, **settings}) for name, settings in ways.items()}
+
+
+def draft_models(config: Config) -> dict[str, Any]:
+    """The sources of the separate draft models, by the drafter's name."""
+    return {name: made["source"] for name, made in config.get("drafters", {}).items() if made["kind"] == "model"}
+
+
+def drafter_settings(config: Config) -> str:
+    """The config's `drafters` as JSON; a model is known to stages by its folder, not by its source."""
+    return as_json(
+        {
+            name: {key: value for key, value in made.items() if key != "source"}
+            | ({"folder": f"results/target/{name}"} if made["kind"] == "model" else {})
+            for name, made in config.get("drafters", {}).items()
+        }
+    )
 
 
 def policy_settings(config: Config) -> dict[str, str]:
@@ -125,7 +214,7 @@ def policy_settings(config: Config) -> dict[str, str]:
 
 def settings_of(config: Config, section: str, without: Iterable[str] = ()) -> str:
     """One section of the config as JSON, less the keys that reach the stage as options of their own."""
-    return as_json({key: value for key, value in config[section].items() if key not in set(without)})
+    return as_json({key: value for key, value in config.get(section, {}).items() if key not in set(without)})
 
 
 def figures(config: Config) -> dict[str, dict[str, Any]]:
@@ -139,8 +228,11 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
         sweep = style.pop("sweep", usual)
         if sweep in config["sweeps"]:
             grid = config["sweeps"][sweep]
-            drafts = list(dict.fromkeys(point.checkpoint.name for point in points_of(grid)))
+            drafts = [draft.name for draft in trained(points_of(grid))]
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
+    for name, section in TABLE_FIGURES.items():
+        if section in config:
+            chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
     return chosen
 
 

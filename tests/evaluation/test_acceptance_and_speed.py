@@ -74,7 +74,7 @@ def test_speed_rows_hold_every_method_on_every_prompt(tmp_path):
         assert row["bytes_read"] > 0
         if row["method"] == "speculative":
             assert row["accepted"] + row["cycles"] == 11
-            assert row["draft_s"] + row["verify_s"] + row["accept_s"] == pytest.approx(row["decode_s"])
+            assert 0 < row["draft_s"] + row["verify_s"] + row["accept_s"] < row["decode_s"]
     order = [row["method"] + str(row.get("gamma")) for row in rows]
     assert len({tuple(order[at : at + 3]) for at in range(0, 18, 3)}) > 1
     write_rows(tmp_path / "speed.csv", COLUMNS, rows)

@@ -1,4 +1,4 @@
-"""A synthetic study and its results.csv, made once for all figure tests."""
+"""A synthetic study, its results.csv and the tables beside it, made once for all figure tests."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "statistics"))
 
+import side_tables
 import synthetic_study
 
 from selfdraft.statistics.bootstrap import Bootstrap
@@ -24,7 +25,9 @@ def with_results(folder, **sizes):
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """The default study's sweeps, with intervals."""
-    return with_results(tmp_path_factory.mktemp("study"), conversations=20, prompts=10)
+    made = with_results(tmp_path_factory.mktemp("study"), conversations=20, prompts=10)
+    side_tables.write_all(made)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -32,4 +35,6 @@ def tiny(tmp_path_factory):
     """One point, too few units for any interval."""
     grid = {"layer": [1], "T": [1.0], "capacity": ["head"], "gamma": [2], "policy": ["greedy"]}
     sizes = {"conversations": 3, "prompts": 3, "speed_prompts": 2}
-    return with_results(tmp_path_factory.mktemp("tiny"), sweeps={"one": grid}, **sizes)
+    made = with_results(tmp_path_factory.mktemp("tiny"), sweeps={"one": grid}, **sizes)
+    side_tables.write_all(made, tiny=True)
+    return made

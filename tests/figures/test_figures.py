@@ -4,43 +4,13 @@ import json
 
 import pandas as pd
 import pytest
-import synthetic_study
+from drawing import OF_RESULTS, OPTION, TABLE, arguments, drawn, sweep_of, words
 from matplotlib.image import imread
 
 from selfdraft.cli import main
-from selfdraft.figures import FIGURES, figure_module
-from selfdraft.figures.inputs import Inputs, checked_sweep
-from selfdraft.figures.style import COLUMN, FULL, Style, applied
-
-SWEEP = {"gamma": "gamma", "temperature": "temperature"}
-
-
-def sweep_of(name):
-    return synthetic_study.SWEEPS[SWEEP.get(name, "layers")]
-
-
-def arguments(name, study, out, sweep="{}", style="{}"):
-    logs = [str(path) for path in sorted(study.glob("checkpoints/*/train_log.jsonl"))]
-    given = {
-        "histograms": ["--acceptance", f"{study}/acceptance.csv"],
-        "training_curves": ["--logs", *logs],
-    }.get(name, ["--results", f"{study}/results.csv"])
-    return ["figure", name, *given, "--sweep", sweep, "--style", style, "--out-dir", str(out)]
-
-
-def drawn(name, study, sweep=None):
-    logs = tuple(sorted(study.glob("checkpoints/*/train_log.jsonl")))
-    sweep = checked_sweep(sweep_of(name) if sweep is None else sweep)
-    inputs = Inputs(study / "results.csv", study / "acceptance.csv", logs, sweep)
-    with applied(Style()):
-        figure = figure_module(name).draw(inputs)
-        figure.draw_without_rendering()
-    return figure
-
-
-def words(figure):
-    """Every text of the figure, legends and ticks included."""
-    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+from selfdraft.figures import FIGURES
+from selfdraft.figures.style import COLUMN, FULL
+from selfdraft.statistics.columns import SETTINGS
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -61,11 +31,11 @@ def test_one_point_without_intervals_can_be_drawn(name, tiny, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.pdf", f"{name}.png"]
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("histograms", "training_curves")])
+@pytest.mark.parametrize("name", OF_RESULTS)
 @pytest.mark.parametrize("how", ["empty", "absent"])
 def test_a_table_with_settings_alone_says_not_measured(name, how, study, tmp_path):
     table = pd.read_csv(study / "results.csv", dtype=str, keep_default_na=False)
-    settings = table[list(table.columns[:9])]
+    settings = table[list(SETTINGS)]
     if how == "empty":
         settings = settings.reindex(columns=table.columns, fill_value="")
     settings.to_csv(tmp_path / "results.csv", index=False)
@@ -127,7 +97,7 @@ def test_histograms_hold_the_shares_of_uncut_cycles(study):
     figure = drawn("histograms", study, {"layer": 21, "capacity": "head_block", "T": 1, "gamma": 4, "policy": "greedy"})
     raw = pd.read_csv(study / "acceptance.csv")
     raw = raw[(raw.layer == 21) & (raw.capacity == "head_block") & (raw["T"] == 1) & (raw.gamma == 4)]
-    raw = raw[(raw.policy == "greedy") & (raw.cut == 0)]
+    raw = raw[(raw.policy == "greedy") & (raw.drafting == "fixed") & (raw.cut == 0)]
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == pytest.approx([(raw.accepted == n).mean() for n in range(5)])
     assert sum(heights) == pytest.approx(1)
@@ -141,7 +111,9 @@ def test_no_text_leaves_the_figure(study):
             if text.get_text() and text.get_visible():
                 box = text.get_window_extent()
                 inside = box.x0 > page.x0 - 1 and box.x1 < page.x1 + 1 and box.y0 > -1 and box.y1 < page.y1 + 1
-                ticks = text in [t for ax in figure.axes for t in (*ax.get_xticklabels(), *ax.get_yticklabels())]
+                ticks = text in [
+                    t for ax in figure.axes for t in (*ax.get_xticklabels(), *ax.get_yticklabels(which="both"))
+                ]
                 assert inside or ticks, (name, text.get_text())
 
 
@@ -161,7 +133,7 @@ def test_the_default_state_of_matplotlib_is_left_alone(study):
 
 def test_a_style_changes_size_and_type(study, tmp_path):
     style = json.dumps({"width": 5, "height": 3, "rcParams": {"font.size": 9, "savefig.dpi": 100}})
-    assert main(arguments("gamma", study, tmp_path, style=style)) == 0
+    assert main(arguments("gamma", study, tmp_path, json.dumps(sweep_of("gamma")), style)) == 0
     assert imread(tmp_path / "gamma.png").shape[:2] == (300, 500)
 
 
@@ -192,8 +164,9 @@ def test_a_mistake_ends_with_one_line_and_no_output(name, options, message, stud
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_missing_input_is_named(name, tmp_path, capsys):
     assert main(["figure", name, "--out-dir", str(tmp_path)]) == 2
-    option = {"histograms": "--acceptance", "training_curves": "--logs"}.get(name, "--results")
-    assert f"{option}: not given" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{OPTION.get(name, '--results')}: not given" in error
+    assert TABLE.get(name, "") in error
 
 
 def test_a_results_table_without_settings_is_named(tmp_path, capsys):

@@ -37,7 +37,17 @@ SWEEPS = {
         "gamma": [2, 4, 8],
         "policy": ["greedy"],
     },
+    "drafting": {
+        "layer": [14, 21],
+        "T": [1.0],
+        "capacity": ["head_block"],
+        "gamma": [4],
+        "policy": ["greedy", "t0.7"],
+        "drafting": ["fixed", "confident", "trimmed", "adaptive"],
+    },
 }
+# accepted tokens and drafting time of the ways of drafting, against fixed
+DRAFTING = {"fixed": (1.0, 1.0), "confident": (1.04, 0.6), "trimmed": (0.94, 0.75), "adaptive": (1.02, 0.7)}
 KL = {"head": (7.5, 7.1, 6.5, 0.0), "head_block": (4.6, 3.8, 2.3, 0.0)}
 ALPHA = {"head": (0.22, 0.27, 0.35, 0.999), "head_block": (0.38, 0.47, 0.62, 0.999)}
 VANILLA_STEP_S = 0.030
@@ -48,8 +58,8 @@ def points(sweeps=SWEEPS):
     seen = {}
     for sweep in sweeps.values():
         grid = [sweep[name] for name in ("layer", "T", "capacity", "gamma", "policy")]
-        for layer, T, capacity, gamma, policy in itertools.product(*grid):
-            key = ("early_exit", layer, T, capacity, "kl", 0, policy, gamma, "sharegpt")
+        for layer, T, capacity, gamma, policy, way in itertools.product(*grid, sweep.get("drafting", ["fixed"])):
+            key = ("early_exit", layer, T, capacity, "kl", 0, policy, gamma, "sharegpt", way)
             seen[key] = dict(zip(SETTINGS, key, strict=True))
     return list(seen.values())
 
@@ -87,6 +97,7 @@ def quality_rows(point, conversations, rng):
 def run(point, max_new_tokens, rng, hard):
     """Accepted tokens of each cycle of one generation, and whether it was cut short."""
     alpha = at_layer(ALPHA, point) ** (0.9 if point["policy"] == "greedy" else 1.0) * hard
+    alpha *= DRAFTING[point["drafting"]][0]
     alpha = min(alpha * (1.0 - 0.04 * np.log2(point["T"])), 0.9995)
     left = max_new_tokens
     while left > 0:
@@ -143,7 +154,7 @@ def speed_rows(policy, of_policy, prompts, repeats, rng, hard):
         for point in of_policy:
             cycles = list(run(point, 48, rng, hard[prompt]))
             part = (point["layer"] + 1) / N_LAYERS
-            draft = len(cycles) * point["gamma"] * step * (0.75 * part + 0.1)
+            draft = len(cycles) * point["gamma"] * step * (0.75 * part + 0.1) * DRAFTING[point["drafting"]][1]
             verify = len(cycles) * step * (1.1 - 0.75 * part)
             yield (
                 point
@@ -153,7 +164,7 @@ def speed_rows(policy, of_policy, prompts, repeats, rng, hard):
                     "prompt": f"p{prompt}",
                     "repeat": repeat,
                     "new_tokens": 48,
-                    "decode_s": (draft + verify + 0.0012 * len(cycles)) * rng.lognormal(0.0, 0.02),
+                    "decode_s": draft + verify + 0.0035 * len(cycles) * rng.lognormal(0.0, 0.2),
                     "cycles": len(cycles),
                     "accepted": sum(n for n, *_ in cycles),
                     "draft_s": draft,

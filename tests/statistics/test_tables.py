@@ -41,8 +41,8 @@ def of_point(study, kind, layer=21, gamma=4):
 
 def test_there_is_a_row_per_point_and_the_columns_stand_in_their_order(study):
     columns, rows = results(study)
-    assert columns[:9] == list(SETTINGS)
-    assert columns[9:12] == ["kl", "kl_low", "kl_high"]
+    assert columns[:10] == list(SETTINGS)
+    assert columns[10:13] == ["kl", "kl_low", "kl_high"]
     assert "accept_at_4_high" in columns
     assert "accept_at_5" not in columns
     assert columns[-6:] == [

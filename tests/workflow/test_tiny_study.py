@@ -7,22 +7,21 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tiny import tiny_conversations, tiny_target
+from tiny import main as tiny_study
 
-from selfdraft.sweeps import FIGURES
+from selfdraft.sweeps import FIGURES, TABLE_FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
 DRAFTS = 5
-POINTS = 10
+POINTS = 10 + 3 + 2  # the sweeps of layers, temperature and gamma; three ways of drafting; two other drafters
 
 
 @pytest.fixture(scope="module")
 def tiny(study):
     """The finished tiny study. Tests that change it put back what they changed."""
-    tiny_target(study / "target")
-    tiny_conversations(study / "conversations.json")
+    tiny_study(str(study.folder))
     study.configure(start=TINY)
-    done = study.snakemake("--cores", "2", "all_figures")
+    done = study.snakemake("--cores", "2", "all_figures", "all_tables")
     assert done.returncode == 0, done.output
     return study
 
@@ -33,7 +32,7 @@ def rows(path):
 
 
 def test_every_figure_is_drawn_as_pdf_and_png(tiny):
-    for figure in FIGURES:
+    for figure in [*FIGURES, *TABLE_FIGURES]:
         assert (tiny / f"paper_figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert (tiny / f"paper_figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -41,9 +40,13 @@ def test_every_figure_is_drawn_as_pdf_and_png(tiny):
 def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
     results = rows(tiny / "results/results.csv")
     assert len(results) == POINTS
-    assert len({(r["layer"], r["T"], r["capacity"], r["gamma"], r["policy"]) for r in results}) == POINTS
+    settings = ("drafter", "layer", "T", "capacity", "gamma", "policy", "drafting")
+    assert len({tuple(row[name] for name in settings) for row in results}) == POINTS
+    assert {row["drafting"] for row in results} == {"fixed", "confident", "adaptive", "trimmed"}
+    assert {row["drafter"] for row in results} == {"early_exit", "lookup", "small"}
     for row in results:
-        for name in ("kl", "accepted_mean", "speedup", "predicted_speedup", "vanilla_tps", "transformers_tps"):
+        assert (row["kl"] == "") == (row["drafter"] != "early_exit")
+        for name in ("accepted_mean", "speedup", "predicted_speedup", "vanilla_tps", "transformers_tps"):
             assert float(row[name]) >= 0, name
         assert row["commit"]
         assert len(row["config_hash"]) == 12
@@ -53,6 +56,25 @@ def test_greedy_output_is_the_targets_own(tiny):
     greedy = [row for row in rows(tiny / "results/results.csv") if row["policy"] == "greedy"]
     assert greedy
     assert {float(row["identical"]) for row in greedy} == {1.0}
+
+
+def test_every_drafter_is_identical_with_vanilla_in_float32(tiny):
+    table = rows(tiny / "results/identity.csv")
+    assert {row["drafting"] for row in table} == {"fixed", "confident", "adaptive", "trimmed"}
+    assert {row["drafter"] for row in table} == {"early_exit", "lookup", "small"}
+    assert {(row["dtype"], row["identical"], row["divergences"]) for row in table} == {("float32", "1", "0")}
+
+
+def test_the_side_tables_hold_what_their_sections_ask_for(tiny):
+    batches = rows(tiny / "results/batch.csv")
+    assert {(row["drafter"], row["batch"]) for row in batches} == {(d, b) for d in ("lookup", "small") for b in "14"}
+    assert all(float(row["speedup_low"]) <= float(row["speedup"]) <= float(row["speedup_high"]) for row in batches)
+    peers = {(row["implementation"], row["method"]) for row in rows(tiny / "results/peers.csv")}
+    methods = ("vanilla", "early exit", "prompt lookup", "draft model")
+    assert {(name, method) for name in ("selfdraft", "transformers") for method in methods} <= peers
+    steps = rows(tiny / "results/compile.csv")
+    assert {row["depth"] for row in steps} == {"2", "4"}
+    assert all(row["step_ms"] or row["note"] for row in steps)
 
 
 def test_each_checkpoint_says_how_it_was_made(tiny):
@@ -116,13 +138,14 @@ def test_the_report_holds_every_figure(tiny):
     done = tiny.snakemake("--report", "report.zip", "all_figures")
     assert done.returncode == 0, done.output
     names = zipfile.ZipFile(tiny / "report.zip").namelist()
-    assert all(any(Path(name).name == f"{figure}.png" for name in names) for figure in FIGURES)
+    assert all(any(Path(name).name == f"{figure}.png" for name in names) for figure in [*FIGURES, *TABLE_FIGURES])
 
 
 def test_the_same_seed_gives_the_same_tables_byte_for_byte(tiny, study_at, tmp_path):
     again = study_at(tmp_path / "again")
     for name in ("target", "results/target", "results/data"):
         shutil.copytree(tiny / name, again / name)
+    shutil.copytree(tiny / "small", again / "small")
     shutil.copy(tiny / "conversations.json", again / "conversations.json")
     again.configure(start=TINY)
     tables = [
@@ -148,7 +171,8 @@ def test_a_new_layer_outside_the_model_is_told_before_anything_runs(tiny):
 
 def test_a_layer_outside_the_model_stops_the_first_job_with_one_line(tiny, study_at, tmp_path):
     study = study_at(tmp_path / "wrong")
-    shutil.copytree(tiny / "target", study / "target")
+    for name in ("target", "small"):
+        shutil.copytree(tiny / name, study / name)
     shutil.copy(tiny / "conversations.json", study / "conversations.json")
     study.configure(("sweeps/layers/layer", [1, 9]), start=TINY)
     done = study.snakemake("--cores", "2", "--keep-going", "all_figures")

@@ -7,13 +7,14 @@ rule acceptance:
         data=rules.data.output.prompts,
         draft=rules.train.output.weights,
         draft_config=rules.train.output.config,
+        sequences=rules.data.output.sequences,
         code=imports.code_of("acceptance"),
     output:
-        "results/raw/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}.csv",
+        "results/raw/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.csv",
     log:
-        "results/logs/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}.log",
+        "results/logs/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.log",
     benchmark:
-        "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}.tsv"
+        "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.tsv"
     conda:
         "../../envs/study.yaml"
     threads: 1
@@ -24,16 +25,45 @@ rule acceptance:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        checkpoint=subpath(input.draft, parent=True),
+        draft=lambda wildcards, input: ["--checkpoint", os.path.dirname(input.draft)],
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
         settings=sweeps.settings_of(config, "acceptance"),
     message:
         "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
-        " gamma = {wildcards.gamma}, {wildcards.policy}"
+        " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}"
     shell:
-        "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} --checkpoint {params.checkpoint:q}"
-        " --gamma {wildcards.gamma} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
+        "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} {params.draft:q}"
+        " --gamma {wildcards.gamma} --drafting {params.drafting:q}"
+        " --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
         " --settings {params.settings:q} --threads {threads} --out {output:q} > {log} 2>&1"
+
+
+use rule acceptance as acceptance_of_others with:
+    # A drafter of the config's `drafters`: nothing is trained for it.
+    input:
+        target=rules.target.output.config,
+        tokenizer=rules.target.output.tokenizer,
+        weights=rules.target.output.weights,
+        data=rules.data.output.prompts,
+        sequences=rules.data.output.sequences,
+        models=DRAFT_MODELS,
+        code=imports.code_of("acceptance"),
+    output:
+        "results/raw/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.csv",
+    log:
+        "results/logs/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.log",
+    benchmark:
+        "results/benchmarks/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.tsv"
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        draft=lambda wildcards: ["--drafter", wildcards.drafter, "--drafters", sweeps.drafter_settings(config)],
+        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
+        settings=sweeps.settings_of(config, "acceptance"),
+    message:
+        "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}"
 
 
 rule gather_acceptance:

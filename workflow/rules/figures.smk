@@ -14,10 +14,13 @@ for figure, drawn in sweeps.figures(config).items():
                         "results/checkpoints/{name}/train_log.jsonl",
                         name=drawn["drafts"],
                     ),
+                    "batch": "results/batch.csv",
+                    "peers": "results/peers.csv",
+                    "compile": "results/compile.csv",
                 },
                 default=rules.results.output,
             ),
-            code=imports.code_of_figure(figure, others=list(sweeps.FIGURES)),
+            code=imports.code_of_figure(figure, others=[*sweeps.FIGURES, *sweeps.TABLE_FIGURES]),
         output:
             report(
                 multiext(f"paper_figures/{figure}", ".pdf", ".png"),
@@ -40,7 +43,8 @@ for figure, drawn in sweeps.figures(config).items():
             folder=subpath(output[0], parent=True),
             option=lookup(
                 dpath=figure,
-                within={"histograms": "--acceptance", "training_curves": "--logs"},
+                within={"histograms": "--acceptance", "training_curves": "--logs"}
+                | dict.fromkeys(sweeps.TABLE_FIGURES, "--table"),
                 default="--results",
             ),
         message:

@@ -22,11 +22,33 @@ rule target:
         folder=subpath(output.config, parent=True),
         name=lookup(dpath="target/name", within=config),
         source=sweeps.as_json(config["target"]["source"]),
+        layers="--layers $layers",
     message:
         "Target {params.name}: to plain files in {params.folder}"
     shell:
         "python -m selfdraft target --name {params.name:q} --source {params.source:q}"
-        " --layers $layers --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+        " {params.layers} --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+
+
+use rule target as draft_model with:
+    # A model of `drafters` with kind model: a plain folder beside the target's.
+    input:
+        source=lambda wildcards: files_on_disk(sweeps.draft_models(config)[wildcards.model]),
+        code=imports.code_of("target"),
+    output:
+        config="results/target/{model}/config.json",
+        weights="results/target/{model}/model.safetensors",
+        tokenizer="results/target/{model}/tokenizer.json",
+        source="results/target/{model}/source.json",
+    log:
+        "results/logs/draft_model/{model}.log",
+    benchmark:
+        "results/benchmarks/draft_model/{model}.tsv"
+    params:
+        folder=subpath(output.config, parent=True),
+        name="{model}",
+        source=lambda wildcards: sweeps.as_json(sweeps.draft_models(config)[wildcards.model]),
+        layers="",
 
 
 rule data:

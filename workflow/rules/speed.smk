@@ -29,9 +29,11 @@ rule speed:
         data=rules.data.output.prompts,
         drafts=collect(
             "results/checkpoints/{draft.name}/{file}",
-            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(config)),
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points(config))),
             file=["draft.safetensors", "config.json"],
         ),
+        sequences=rules.data.output.sequences,
+        models=DRAFT_MODELS,
         code=imports.code_of("speed"),
     output:
         "results/raw/speed/{policy}.csv",
@@ -53,9 +55,11 @@ rule speed:
         data=subpath(input.data, parent=True),
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
-            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(config)),
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points(config))),
         ),
-        points=lookup(dpath="{policy}", within=sweeps.points_by_policy(config)),
+        points=lookup(dpath="{policy}", within=sweeps.points_by_policy(sweeps.points(config))),
+        drafters=sweeps.drafter_settings(config),
+        drafting=sweeps.as_json(config["drafting"]),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         settings=sweeps.settings_of(config, "speed"),
         dtype=lookup(dpath="target/dtype", within=config),
@@ -63,7 +67,8 @@ rule speed:
         "Speed of all drafts and both baselines, {wildcards.policy}"
     shell:
         "python -m selfdraft speed --target {params.target:q} --data {params.data:q}"
-        " --checkpoints {params.checkpoints:q} --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
+        " --checkpoints {params.checkpoints:q} --drafters {params.drafters:q} --drafting {params.drafting:q}"
+        " --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
         " --settings {params.settings:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
 
 

@@ -3,14 +3,19 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.commands.drafters import HELP_DRAFTERS
 
-DEFAULTS = {"dtype": "float32", "max_new_tokens": 64, "batch": 8, "seed": 0}
+# prompts: 0 stands for all that the data has
+DEFAULTS = {"dtype": "float32", "prompts": 0, "max_new_tokens": 64, "batch": 8, "seed": 0}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
-    parser.add_argument("--checkpoint", required=True, help="folder made by `selfdraft train`")
+    parser.add_argument("--checkpoint", help="folder made by `selfdraft train`")
+    parser.add_argument("--drafter", help="instead of a checkpoint: the name of one of --drafters")
+    parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
+    parser.add_argument("--drafting", default="{}", help='the way of drafting, as JSON: {"vocabulary": 8192}')
     parser.add_argument("--gamma", required=True, type=int, help="tokens drafted per cycle")
     parser.add_argument("--policy", required=True, help="the policy's name")
     parser.add_argument("--policy-settings", required=True, help="temperature, top_p, top_k as JSON")
@@ -21,28 +26,43 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from selfdraft.commands.drafters import PointOption, measured_points
     from selfdraft.commands.settings import json_option, known_keys
-    from selfdraft.decoding.exit_drafter import ExitDrafter
+    from selfdraft.decoding.drafting import Drafting
     from selfdraft.decoding.policy import Policy
+    from selfdraft.errors import StudyError
     from selfdraft.evaluation.acceptance import COLUMNS, acceptance_rows
-    from selfdraft.evaluation.rows import checkpoint_settings, write_rows
-    from selfdraft.models.exit import load_exit
+    from selfdraft.evaluation.rows import write_rows
     from selfdraft.models.runtime import start
-    from selfdraft.sequences import check_room, read_name, read_prompts
+    from selfdraft.sequences import check_room, some_prompts
     from selfdraft.sources.chat import ChatTokenizer
 
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "acceptance")
     policy = Policy.from_settings(args.policy, json_option(args.policy_settings, "--policy-settings"))
+    way = json_option(args.drafting, "--drafting")
+    drafting = Drafting.from_settings(way.pop("name", "fixed"), way)
+    if bool(args.checkpoint) == bool(args.drafter):
+        raise StudyError("--checkpoint, --drafter: one of them says what drafts; give that one")
+    if args.gamma < 1:
+        raise StudyError(f"--gamma: {args.gamma} is not ≥ 1")
+    prompts = some_prompts(args.data, settings["prompts"], "acceptance")
     target = start(args.target, settings["dtype"], args.device, args.threads)
-    draft, config = load_exit(args.checkpoint, target)
-    drafter = ExitDrafter(target, draft)
-    target.pack()
-    draft.pack()
-    prompts = read_prompts(args.data)
     check_room(prompts, settings["max_new_tokens"] + args.gamma, target.config.max_positions, args.data)
+    name = Path(args.checkpoint).name if args.checkpoint else args.drafter
+    (point,) = measured_points(
+        [PointOption(name, args.gamma, drafting.name)],
+        [args.checkpoint] if args.checkpoint else [],
+        json_option(args.drafters, "--drafters"),
+        {drafting.name: drafting},
+        target,
+        args.data,
+    )
+    target.pack()
     rows = acceptance_rows(
         target,
-        drafter,
+        point.drafter,
         prompts,
         policy,
         args.gamma,
@@ -51,7 +71,5 @@ def run(args: argparse.Namespace) -> None:
         settings["seed"],
         frozenset(ChatTokenizer.from_folder(args.target).eos_ids),
     )
-    fixed = checkpoint_settings(config)
-    fixed |= {"policy": args.policy, "gamma": args.gamma, "dtype": settings["dtype"]}
-    fixed["dataset"] = read_name(args.data)
+    fixed = point.settings | {"policy": args.policy, "dtype": settings["dtype"]}
     write_rows(args.out, COLUMNS, ({**fixed, **row} for row in rows))

@@ -12,6 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, help="results.csv")
     parser.add_argument("--acceptance", type=Path, help="raw acceptance rows, for histograms")
     parser.add_argument("--logs", nargs="+", type=Path, default=[], help="train_log.jsonl files")
+    parser.add_argument("--table", type=Path, help="batch.csv, peers.csv or compile.csv, for the figure of that name")
     parser.add_argument("--sweep", default="{}", help='JSON: the grid to draw, {"layer": [6, 14], …}')
     parser.add_argument("--style", default="{}", help="JSON: width and height in inches, rcParams")
     parser.add_argument("--out-dir", type=Path, default=Path("paper_figures"), help="for NAME.pdf and NAME.png")
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
 
     style = checked_style(json_object(args.style, "--style"))
     sweep = checked_sweep(json_object(args.sweep, "--sweep"))
-    inputs = Inputs(args.results, args.acceptance, tuple(args.logs), sweep, style)
+    inputs = Inputs(args.results, args.acceptance, tuple(args.logs), args.table, sweep, style)
     module = figure_module(args.name)
     with applied(style):
         written = save(module.draw(inputs), args.name, args.out_dir)

@@ -4,15 +4,24 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from selfdraft.decoding.drafter import Drafter
+    from selfdraft.models.llama import Llama
     from selfdraft.sources.chat import ChatTokenizer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--prompt", required=True, help="what the user says")
+    parser.add_argument("--prompt", required=True, nargs="+", help="what the user says; several make a batch")
     parser.add_argument("--target", help="folder made by `selfdraft target` (default: the one under results/target)")
     parser.add_argument("--checkpoint", help="folder made by `selfdraft train`; without it the target decodes alone")
     parser.add_argument("--lookup", type=int, metavar="N", help="instead of a checkpoint: draft by n-gram lookup")
+    parser.add_argument(
+        "--draft-model", metavar="DIR", help="instead: draft with a smaller model of the same tokenizer"
+    )
     parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
+    parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
+    parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
+    parser.add_argument("--vocabulary", type=int, metavar="K", help="draft only the K most frequent tokens of --data")
+    parser.add_argument("--data", help="for --vocabulary: folder made by `selfdraft data` (default: the only one)")
     parser.add_argument("--gamma", type=int, default=4, help="tokens drafted per cycle")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     parser.add_argument("--top-p", type=float, default=1.0, help="nucleus mass, 1 is off")
@@ -32,13 +41,8 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from selfdraft.commands.folders import only_folder
-    from selfdraft.decoding.exit_drafter import ExitDrafter
-    from selfdraft.decoding.lookup_drafter import LookupDrafter
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
-    from selfdraft.decoding.stopping import Stopping
-    from selfdraft.errors import StudyError
-    from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
     from selfdraft.sources.chat import ChatTokenizer
 
@@ -46,65 +50,99 @@ def run(args: argparse.Namespace) -> None:
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
-    drafter: ExitDrafter | LookupDrafter | None = None
-    if args.checkpoint and args.lookup is not None:
-        raise StudyError("--lookup: there is a --checkpoint already; draft with one of them")
-    if args.checkpoint:
-        draft, config = load_exit(args.checkpoint, target)
-        drafter = ExitDrafter(target, draft, Stopping(args.min_confidence))
-        drafted_by = f"layer {config['layer']} {config['capacity']}"
-        draft.pack()
-    elif args.lookup is not None:
-        drafter, drafted_by = LookupDrafter(args.lookup), f"lookup of up to {args.lookup} tokens"
+    drafter, drafted_by = chosen_drafter(args, target)
     target.pack()
-    messages = [{"role": "user", "content": args.prompt}]
-    prompt = tokenizer.encode(tokenizer.render(messages, add_generation_prompt=True))
+    chats = [[{"role": "user", "content": text}] for text in args.prompt]
+    prompts = [tokenizer.encode(tokenizer.render(chat, add_generation_prompt=True)) for chat in chats]
     eos = frozenset(tokenizer.eos_ids)
 
     def generator() -> torch.Generator:
         return torch.Generator(target.device).manual_seed(args.seed)
 
     tty = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    stream = Stream(tokenizer, eos, args.color == "always" or (args.color == "auto" and tty))
+    color = args.color == "always" or (args.color == "auto" and tty)
+    # One answer is shown as it comes; those of a batch come mixed, and are shown one after the other.
+    streams = [Stream(tokenizer, eos, color, live=len(prompts) == 1) for _ in prompts]
+
+    def show() -> None:
+        for text, stream in zip(args.prompt, streams, strict=True):
+            if len(streams) > 1:
+                print(f"\n# {text}")
+            stream.end()
+
     # The first steps of a process are slow: both ways warm up before they are timed.
-    vanilla(target, [prompt], policy, 4, generator())
+    vanilla(target, prompts, policy, 4, generator())
     if drafter is None:
-        result = vanilla(
-            target, [prompt], policy, args.max_new_tokens, generator(), eos, lambda _, token: stream.put([token], 0)
-        )
-        stream.end()
-        rate = len(result.tokens[0]) / result.timings.decode_s
-        print(f"\n[target alone, no --checkpoint] {len(result.tokens[0])} tokens, {rate:.1f} tokens/s")
+
+        def put(row: int, token: int) -> None:
+            streams[row].put([token], 0)
+
+        result = vanilla(target, prompts, policy, args.max_new_tokens, generator(), eos, put)
+        show()
+        new = sum(map(len, result.tokens))
+        print(f"\n[target alone, no drafter] {new} tokens, {new / result.timings.decode_s:.1f} tokens/s")
         return
-    speculate(target, drafter, [prompt], policy, args.gamma, 4, generator())
+    speculate(target, drafter, prompts, policy, args.gamma, 4, generator())
     timings = Timings()
     seen = []
     for cycle in cycles(
-        target, drafter, [prompt], policy, args.gamma, args.max_new_tokens, generator(), eos, timings=timings
+        target, drafter, prompts, policy, args.gamma, args.max_new_tokens, generator(), eos, timings=timings
     ):
         seen.append(cycle)
-        stream.put(cycle.tokens, cycle.accepted)
-    stream.end()
+        streams[cycle.row].put(cycle.tokens, cycle.accepted)
+    show()
     new = sum(len(cycle.tokens) for cycle in seen)
-    alone = vanilla(target, [prompt], policy, new, generator())
-    alone_rate, rate = new / alone.timings.decode_s, new / timings.decode_s
+    # The same work alone: as many steps as the longest answer has tokens.
+    longest = max(sum(len(cycle.tokens) for cycle in seen if cycle.row == row) for row in range(len(prompts)))
+    alone = vanilla(target, prompts, policy, longest, generator())
+    rate, times = new / timings.decode_s, alone.timings.decode_s / timings.decode_s
     accepted = sum(cycle.accepted for cycle in seen)
     whole = [cycle.accepted for cycle in seen if not cycle.cut]
     mean = f"{sum(whole) / len(whole):.2f}" if whole else "unknown (no cycle was whole)"
     print(
         f"\n[{drafted_by}, gamma {args.gamma}] {new} tokens, "
         f"{accepted} of them drafted in {len(seen)} cycles: accepted_mean {mean}, "
-        f"{rate:.1f} tokens/s, speedup {rate / alone_rate:.2f} over the target alone ({alone_rate:.1f} tokens/s)"
+        f"{rate:.1f} tokens/s, speedup {times:.2f} over the target alone"
     )
 
 
+def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter | None", str]:
+    """The drafter that the options ask for, and its name; None for the target alone. Raises StudyError."""
+    from selfdraft.commands.drafters import kept_ids
+    from selfdraft.commands.folders import only_folder
+    from selfdraft.decoding.build import exit_drafter, other_drafter
+    from selfdraft.decoding.drafting import Drafting
+    from selfdraft.errors import StudyError
+
+    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
+    given = [name for name in ("checkpoint", "lookup", "draft_model") if getattr(args, name) is not None]
+    if len(given) > 1:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise StudyError(f"{options}: there are {len(given)} drafters; draft with one of them")
+    ids = None
+    if given and drafting.vocabulary is not None:
+        data = only_folder(args.data, "results/data", "train.safetensors", "--data")
+        ids = kept_ids(drafting, data, target.config.vocab_size)
+    if args.checkpoint is not None:
+        exit_, config = exit_drafter(args.checkpoint, target, drafting, ids)
+        return exit_, f"layer {config['layer']} {config['capacity']}"
+    if args.lookup is not None:
+        settings = {"kind": "lookup", "max_ngram": args.lookup}
+        return other_drafter("lookup", settings, target, drafting), f"lookup of up to {args.lookup} tokens"
+    if args.draft_model is not None:
+        settings = {"kind": "model", "folder": args.draft_model}
+        return other_drafter("model", settings, target, drafting, ids), f"model {args.draft_model}"
+    return None, ""
+
+
 class Stream:
-    """Prints tokens as soon as they are whole characters; the drafted ones coloured."""
+    """Prints tokens as soon as they are whole characters, or all at the end; the drafted ones coloured."""
 
     GREEN, PLAIN = "\033[32m", "\033[0m"
 
-    def __init__(self, tokenizer: "ChatTokenizer", eos: frozenset[int], colour: bool) -> None:
-        self.tokenizer, self.eos, self.colour = tokenizer, eos, colour
+    def __init__(self, tokenizer: "ChatTokenizer", eos: frozenset[int], colour: bool, live: bool = True) -> None:
+        self.tokenizer, self.eos, self.colour, self.live = tokenizer, eos, colour, live
+        self.waiting: list[str] = []
         self.tokens: list[int] = []
         self.printed = 0
 
@@ -123,6 +161,11 @@ class Stream:
     def end(self) -> None:
         """Print what is left, and a line end."""
         self._write(self.tokenizer.decode(self.tokens)[self.printed :] + "\n", False)
+        print("".join(self.waiting), end="", flush=True)
 
     def _write(self, text: str, drafted: bool) -> None:
-        print(f"{self.GREEN}{text}{self.PLAIN}" if drafted and self.colour else text, end="", flush=True)
+        shown = f"{self.GREEN}{text}{self.PLAIN}" if drafted and self.colour else text
+        if self.live:
+            print(shown, end="", flush=True)
+        else:
+            self.waiting.append(shown)

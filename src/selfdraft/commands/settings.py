@@ -32,14 +32,3 @@ def known_keys(settings: dict[str, Any], defaults: dict[str, Any], section: str)
         if kind is int and value < least:
             raise StudyError(f"{section}.{key}: {value} is not ≥ {least}")
     return defaults | settings
-
-
-def point_list(text: str, option: str) -> list[tuple[str, int]]:
-    """A JSON list of [checkpoint name, gamma]. Raises StudyError that names the option."""
-    points = json_option(text, option, list)
-    for point in points:
-        if not (isinstance(point, list) and [type(part) for part in point] == [str, int]):
-            raise StudyError(f'{option}: found {point!r}, a list like ["layer6_T1.0_head", 4] is right')
-    if not points:
-        raise StudyError(f"{option}: no point to measure")
-    return [(name, gamma) for name, gamma in points]

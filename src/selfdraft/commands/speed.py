@@ -3,6 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
 
 DEFAULTS = {"prompts": 10, "max_new_tokens": 48, "repeats": 1, "seed": 0}
 
@@ -10,8 +11,10 @@ DEFAULTS = {"prompts": 10, "max_new_tokens": 48, "repeats": 1, "seed": 0}
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
-    parser.add_argument("--checkpoints", required=True, nargs="+", help="folders made by `selfdraft train`")
-    parser.add_argument("--points", required=True, help="JSON list of [checkpoint folder's name, gamma]")
+    parser.add_argument("--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`")
+    parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
+    parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
+    parser.add_argument("--points", required=True, help=HELP_POINTS)
     parser.add_argument("--policy", required=True, help="the policy's name")
     parser.add_argument("--policy-settings", required=True, help="temperature, top_p, top_k as JSON")
     parser.add_argument("--settings", default="{}", help="the config's `speed` section as JSON")
@@ -23,44 +26,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from selfdraft.commands.settings import json_option, known_keys, point_list
-    from selfdraft.decoding.exit_drafter import ExitDrafter
+    from selfdraft.commands.drafters import measured_points, point_list, ways
+    from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.policy import Policy
-    from selfdraft.errors import StudyError
     from selfdraft.evaluation.peers import TransformersPeer
-    from selfdraft.evaluation.rows import checkpoint_settings, write_rows
+    from selfdraft.evaluation.rows import write_rows
     from selfdraft.evaluation.speed import COLUMNS, speed_rows
-    from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
-    from selfdraft.sequences import check_room, read_name, read_prompts
+    from selfdraft.sequences import check_room, some_prompts
 
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "speed")
     points = point_list(args.points, "--points")
+    drafting, drafters = ways(args.drafting), json_option(args.drafters, "--drafters")
     policy = Policy.from_settings(args.policy, json_option(args.policy_settings, "--policy-settings"))
-    prompts = read_prompts(args.data)
-    if settings["prompts"] > len(prompts):
-        raise StudyError(f"speed.prompts: {settings['prompts']} asked, {args.data}/prompts.json has {len(prompts)}")
+    prompts = some_prompts(args.data, settings["prompts"], "speed")
     target = start(args.target, args.dtype, args.device, args.threads)
-    room = settings["max_new_tokens"] + max(gamma for _, gamma in points)
-    check_room(prompts[: settings["prompts"]], room, target.config.max_positions, args.data)
-    dataset = read_name(args.data)
-    loaded = {}
-    for folder in args.checkpoints:
-        draft, config = load_exit(folder, target)
-        loaded[Path(folder).name] = (ExitDrafter(target, draft), checkpoint_settings(config) | {"dataset": dataset})
-        draft.pack()
-    missing = sorted({name for name, _ in points} - set(loaded))
-    if missing:
-        raise StudyError(f"--points: {missing[0]} is not among --checkpoints")
+    room = settings["max_new_tokens"] + max(point.gamma for point in points)
+    check_room(prompts, room, target.config.max_positions, args.data)
+    measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)
     target.pack()
     peer = None if args.no_transformers else TransformersPeer(args.target, target.dtype, str(target.device))
     rows = speed_rows(
         target,
-        [(loaded[name][0], gamma, loaded[name][1]) for name, gamma in points],
+        measured,
         peer,
-        prompts[: settings["prompts"]],
+        prompts,
         policy,
         settings["max_new_tokens"],
         settings["repeats"],

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.pace import Pace
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
@@ -16,14 +17,17 @@ from selfdraft.models.llama import Llama
 class ExitDrafter:
     """Runs the target's shared layers in the session's cache, then the exit's own norm, block and head.
 
-    With an exit whose head was trimmed (`Exit.trim`) q is zero outside the kept vocabulary.
+    With an exit whose head was trimmed (`Exit.trim`) q is zero outside the kept vocabulary. `adapt`
+    chooses each draft's length by `Pace`.
     """
 
-    def __init__(self, target: Llama, exit_: Exit, stopping: Stopping | None = None) -> None:
+    def __init__(self, target: Llama, exit_: Exit, stopping: Stopping | None = None, adapt: bool = False) -> None:
         self.target, self.exit, self.depth = target, exit_, exit_.depth
         self.stopping = stopping if stopping is not None and stopping.active else None
         self._cache: KVCache | None = None
         self._bytes = exit_.step_bytes()
+        cost = (self.depth * target.layer_bytes() + self._bytes) / target.step_bytes()
+        self.pace = Pace(cost) if adapt else None
 
     def start(self, session: Session) -> None:
         if self.exit.block is None:
@@ -39,10 +43,9 @@ class ExitDrafter:
             session.bytes_read += self._bytes
             return self.exit.head(self._exit_hidden(session, session.shallow(token), position))
 
-        def to_target(token: Tensor, q: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            return self.exit.to_target_vocabulary(token, q, self.target.config.vocab_size)
-
-        return draft_token_by_token(session, gamma, policy, generator, self.stopping, next_logits, to_target)
+        return draft_token_by_token(
+            session, gamma, policy, generator, next_logits, self.stopping, self.pace, self.exit.kept_ids
+        )
 
     def _exit_hidden(self, session: Session, hidden: Tensor, position: int) -> Tensor:
         """From the shared layers' output `[batch, 1, hidden]` to what the head reads `[batch, hidden]`."""

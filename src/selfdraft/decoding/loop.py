@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import torch
 
 from selfdraft.decoding.accept import accept, overlap
+from selfdraft.decoding.clock import Laps, now
 from selfdraft.decoding.drafter import Draft, Drafter
-from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.policy import NAN_LOGITS, Policy, nan_rows
 from selfdraft.decoding.session import Session
 from selfdraft.errors import StudyError
 from selfdraft.models.llama import Llama
@@ -34,7 +35,8 @@ class Cycle:
 class Timings:
     """Seconds of the phases of one generation, and bytes of weights and KV read while decoding.
 
-    What a consumer of `cycles` does between two cycles is in none of them.
+    `decode_s` less the three phases is the loop's own bookkeeping. What a consumer of `cycles` does
+    between two cycles is in none of them. On CUDA the phases are the device's times, `decode_s` is the wall's.
     """
 
     prefill_s: float = 0.0
@@ -54,12 +56,6 @@ class Generation:
     timings: Timings = field(default_factory=Timings)
 
 
-def _clock(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 @torch.inference_mode()
 def vanilla(
     target: Llama,
@@ -75,17 +71,21 @@ def vanilla(
     `on_token(row, token)` is called for each new token as soon as it is known.
     """
     _check_limit(max_new_tokens)
-    begin = _clock(target.device)
+    begin = now(target.device)
     session = Session(target, prompts, max_new_tokens, depth=0)
     nothing = torch.empty((len(prompts), 0), dtype=torch.int64, device=target.device)
     zeros = torch.zeros(len(prompts), dtype=torch.int64, device=target.device)
     result = Generation([[] for _ in prompts])
-    result.timings.prefill_s = _clock(target.device) - begin
-    begin = _clock(target.device)
+    result.timings.prefill_s = now(target.device) - begin
+    begin = now(target.device)
     alive = [True] * len(prompts)
     while any(alive):
-        token, _ = policy.draw(session.verify(nothing)[:, -1], generator)
-        values = token.tolist()
+        logits = session.verify(nothing)[:, -1]
+        token, _ = policy.draw(logits, generator)
+        decided = torch.cat((token, nan_rows(logits)), dim=1).tolist()
+        if any(row[-1] for row in decided):
+            raise StudyError(NAN_LOGITS)
+        values = [row[:1] for row in decided]
         session.commit(zeros, token, [value if live else [] for value, live in zip(values, alive, strict=True)])
         for row, (value,) in enumerate(values):
             if alive[row]:
@@ -93,7 +93,7 @@ def vanilla(
                 if on_token is not None:
                     on_token(row, value)
                 alive[row] = len(result.tokens[row]) < max_new_tokens and value not in eos_ids
-    result.timings.decode_s = _clock(target.device) - begin
+    result.timings.decode_s = now(target.device) - begin
     result.timings.bytes_read = session.bytes_read
     return result
 
@@ -141,50 +141,58 @@ def cycles(
     if gamma < 1:
         raise StudyError(f"gamma: {gamma} is not ≥ 1")
     timings = Timings() if timings is None else timings
-    clock = target.device
-    begin = _clock(clock)
+    device = target.device
+    begin = now(device)
     session = Session(target, prompts, max_new_tokens + gamma, drafter.depth)
     drafter.start(session)
     remaining = [max_new_tokens] * len(prompts)
-    timings.prefill_s = _clock(clock) - begin
+    timings.prefill_s = now(device) - begin
     while any(remaining):
-        t0 = _clock(clock)
+        begin = time.perf_counter()
+        laps = Laps(device)
+        laps.mark()
         # The verification itself returns one token: no more are drafted than can be returned.
-        now = min(gamma, max(remaining) - 1)
-        draft = drafter.draft(session, now, policy, generator) if now else Draft(session.pending[:, :0])
+        most = min(gamma, max(remaining) - 1)
+        draft = drafter.draft(session, most, policy, generator) if most else Draft(session.pending[:, :0])
         tokens, q = draft.tokens, draft.q
-        t1 = _clock(clock)
+        laps.mark()
         logits = session.verify(tokens)
-        t2 = _clock(clock)
+        laps.mark()
         p = policy.distribution(logits)
         accepted, next_token = accept(p, tokens, q, generator, draft.lengths)
+        laps.mark()
         overlaps = overlap(p, tokens, q, draft.lengths).sum(1).tolist() if trace else None
-        proposed, counts, last = tokens.tolist(), accepted.tolist(), next_token[:, 0].tolist()
-        drafted = [tokens.shape[1]] * len(prompts) if draft.lengths is None else draft.lengths.tolist()
+        # All that the host must know crosses over at once: the only wait of a cycle.
+        width = tokens.shape[1]
+        lengths = torch.full_like(accepted, width) if draft.lengths is None else draft.lengths
+        parts = (tokens, accepted.unsqueeze(1), lengths.unsqueeze(1), next_token, nan_rows(logits))
+        decided: list[list[int]] = torch.cat(parts, dim=1).tolist()
+        if any(row[-1] for row in decided):
+            raise StudyError(NAN_LOGITS)
         finished: list[Cycle] = []
         keep: list[list[int]] = [[] for _ in prompts]
+        outcomes: list[tuple[int, int]] = []
         for row, left in enumerate(remaining):
             if left == 0:
                 continue
-            new = [*proposed[row][: counts[row]], last[row]]
+            count, drafted, last, _ = decided[row][width:]
+            outcomes.append((drafted, count))
+            new = [*decided[row][:count], last]
             keep[row], new = new, new[:left]
             ends = next((at for at, value in enumerate(new) if value in eos_ids), None)
             if ends is not None:
                 new = new[: ends + 1]
-            cut = ends is not None or now < gamma or left <= gamma
-            finished.append(
-                Cycle(row, drafted[row], min(counts[row], len(new)), new, cut, overlaps[row] if overlaps else None)
-            )
+            cut = ends is not None or most < gamma or left <= gamma
+            finished.append(Cycle(row, drafted, min(count, len(new)), new, cut, overlaps[row] if overlaps else None))
             remaining[row] = 0 if ends is not None else left - len(new)
             if remaining[row] == 0:
                 keep[row] = []  # a finished row stands still; its slots are overwritten by filler
         session.commit(accepted, next_token, keep)
-        t3 = _clock(clock)
-        timings.draft_s += t1 - t0
-        timings.verify_s += t2 - t1
-        timings.accept_s += t3 - t2
+        session.decided = outcomes
+        for name, seconds in zip(("draft_s", "verify_s", "accept_s"), laps.seconds(), strict=True):
+            setattr(timings, name, getattr(timings, name) + seconds)
         timings.bytes_read = session.bytes_read
-        timings.decode_s += t3 - t0
+        timings.decode_s += time.perf_counter() - begin
         yield from finished
 
 

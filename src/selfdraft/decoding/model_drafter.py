@@ -4,30 +4,49 @@ import torch
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.pace import Pace
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.token_by_token import draft_token_by_token
 from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache
+from selfdraft.models.linear import Linear
 from selfdraft.models.llama import Llama
+from selfdraft.models.vocabulary import checked_ids
 
 
 class ModelDrafter:
-    """Leviathan et al.'s setting: a draft model with its own KV cache, rolled back with the target's."""
+    """Leviathan et al.'s setting: a draft model with its own KV cache, rolled back with the target's.
+
+    `stopping`, `adapt` and `kept_ids` as for an exit; the model's own head is trimmed in a copy, before packing.
+    """
 
     depth = 0
 
-    def __init__(self, target: Llama, model: Llama, stopping: Stopping | None = None) -> None:
+    def __init__(
+        self,
+        target: Llama,
+        model: Llama,
+        stopping: Stopping | None = None,
+        adapt: bool = False,
+        kept_ids: Tensor | None = None,
+    ) -> None:
         """Raises StudyError if the two vocabularies differ in size."""
         if model.config.vocab_size != target.config.vocab_size:
             raise StudyError(
                 f"draft model: its vocabulary has {model.config.vocab_size} tokens, the target's has "
                 f"{target.config.vocab_size}; both must share one tokenizer"
             )
-        self.model = model
+        self.model, self.head, self.kept_ids = model, model.head, None
         self.stopping = stopping if stopping is not None and stopping.active else None
-        self._bytes = model.config.n_layers * model.layer_bytes() + model.head.bytes
+        if kept_ids is not None:
+            assert model.head.weight is not None, "trim before packing"
+            self.kept_ids = checked_ids(kept_ids, model.config.vocab_size).to(model.device)
+            self.head = Linear(model.head.weight.data[self.kept_ids])
+            self.head.pack()
+        self._bytes = model.config.n_layers * model.layer_bytes() + self.head.bytes
+        self.pace = Pace(self._bytes / target.step_bytes()) if adapt else None
         self._cache: KVCache | None = None
         self._fed = False
 
@@ -49,9 +68,11 @@ class ModelDrafter:
                 before = torch.tensor([text[-2:-1] or text for text in session.text], device=token.device)
                 token, starts = torch.cat((before, token), dim=1), [max(0, length - 1) for length in starts]
             session.bytes_read += self._bytes
-            return self.model.logits(self._run(token, starts)[:, -1])
+            return self.head(self.model.norm(self._run(token, starts)[:, -1]))
 
-        return draft_token_by_token(session, gamma, policy, generator, self.stopping, next_logits)
+        return draft_token_by_token(
+            session, gamma, policy, generator, next_logits, self.stopping, self.pace, self.kept_ids
+        )
 
     def _run(self, tokens: Tensor, starts: list[int]) -> Tensor:
         assert self._cache is not None

@@ -33,6 +33,7 @@ class Session:
         self.pending = torch.tensor([prompt[-1:] for prompt in prompts], device=target.device)
         self.bytes_read = 0
         self.prompt_hidden: Tensor | None = None  # [batch, longest - 1, hidden] at `depth`
+        self.decided: list[tuple[int, int]] = []  # (drafted, accepted) of each unfinished row's last cycle
         self._last: tuple[Tensor, Tensor] | None = None
         self._drafted: list[Tensor] = []  # hidden states at `depth` of pending and drafted tokens
         self._layer_bytes = target.layer_bytes()

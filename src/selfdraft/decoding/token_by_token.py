@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.pace import Pace
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
+from selfdraft.models.vocabulary import to_target_ids
 
 # (token [batch, 1], position in the draft) -> logits [batch, vocab] of the token that follows
 NextLogits = Callable[[Tensor, int], Tensor]
-# tokens and q in the drafter's vocabulary -> the same in the target's
-ToTarget = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 
 
 def draft_token_by_token(
@@ -21,11 +21,18 @@ def draft_token_by_token(
     gamma: int,
     policy: Policy,
     generator: torch.Generator,
-    stopping: Stopping | None,
     next_logits: NextLogits,
-    to_target: ToTarget | None = None,
+    stopping: Stopping | None = None,
+    pace: Pace | None = None,
+    kept_ids: Tensor | None = None,
 ) -> Draft:
-    """At most `gamma` tokens a row; with `stopping`, drafting ends when every row has become unsure."""
+    """At most `gamma` tokens a row.
+
+    With `pace`, as many as the last cycles suggest; with `stopping`, drafting ends when every row has
+    become unsure. `kept_ids` are the target's ids of a trimmed head's rows.
+    """
+    if pace is not None:
+        gamma = pace.length(gamma, session.decided)
     tokens: list[Tensor] = []
     drawn_from: list[Tensor] = []
     token = session.pending
@@ -34,8 +41,8 @@ def draft_token_by_token(
     for position in range(gamma):
         logits = next_logits(token, position)
         token, q = policy.draw(logits, generator)
-        if to_target is not None:
-            token, q = to_target(token, q)
+        if kept_ids is not None:
+            token, q = to_target_ids(kept_ids, token, q, session.target.config.vocab_size)
         tokens.append(token)
         if q is not None:
             drawn_from.append(q)

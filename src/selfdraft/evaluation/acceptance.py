@@ -9,11 +9,12 @@ from tqdm import tqdm
 from selfdraft.decoding.drafter import Drafter
 from selfdraft.decoding.loop import speculate, vanilla
 from selfdraft.decoding.policy import Policy
+from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
 
 COLUMNS = (
-    *("drafter", "layer", "T", "capacity", "objective", "seed", "policy", "gamma", "dataset"),
+    *SETTINGS,
     *("prompt", "cycle", "drafted", "accepted", "overlap_sum", "new_tokens", "cut", "identical", "dtype"),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfdraft.files import whole_file
 
-SETTINGS = ("drafter", "layer", "T", "capacity", "objective", "seed", "policy", "gamma", "dataset")
+SETTINGS = ("drafter", "layer", "T", "capacity", "objective", "seed", "policy", "gamma", "dataset", "drafting")
 
 
 def checkpoint_settings(config: Mapping[str, Any]) -> dict[str, Any]:

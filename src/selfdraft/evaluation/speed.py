@@ -12,11 +12,12 @@ from selfdraft.decoding.drafter import Drafter
 from selfdraft.decoding.loop import Generation, speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.evaluation.peers import TransformersPeer
+from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
 
 COLUMNS = (
-    *("drafter", "layer", "T", "capacity", "objective", "seed", "policy", "gamma", "dataset"),
+    *SETTINGS,
     *("method", "prompt", "repeat", "new_tokens", "prefill_s", "decode_s", "cycles", "accepted"),
     *("draft_s", "verify_s", "accept_s", "bytes_read", "peak_memory_mb", "dtype", "threads", "device"),
 )
@@ -62,7 +63,7 @@ def speed_rows(
 ) -> Iterator[dict[str, Any]]:
     """Time every method on every prompt, in an order shuffled anew for each prompt and repeat.
 
-    `drafters` are (drafter, gamma, its settings columns). End-of-sequence is ignored: every method
+    `drafters` are (drafter, gamma, settings columns). End-of-sequence is ignored: every method
     returns exactly `max_new_tokens` (of transformers' the first counts as prefill). One uncounted
     generation of each method comes first.
     """
@@ -82,7 +83,7 @@ def speed_rows(
     def run_draft(drafter: Drafter, gamma: int, settings: Mapping[str, Any]) -> Callable[[Prompt], dict[str, Any]]:
         def run(prompt: Prompt) -> dict[str, Any]:
             result = speculate(target, drafter, [list(prompt.tokens)], policy, gamma, max_new_tokens, generator())
-            return {**settings, "gamma": gamma, **generation_row("speculative", result)}
+            return {**settings, **generation_row("speculative", result)}
 
         return run
 

@@ -18,6 +18,11 @@ FIGURES = {
         "histograms",
         "training_curves",
         "predicted_speedup",
+        "cycle_time",
+        "drafting",
+        "batch",
+        "peers",
+        "compile",
     )
 }
 

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from selfdraft.figures.style import Style
 from selfdraft.statistics.columns import NUMERIC_SETTINGS, SETTINGS
 from selfdraft.statistics.raw_tables import numbers, read_raw, read_text
 
+FIXED = "fixed"  # the way of drafting of a sweep, a table or a row that names none
 TEXT_COLUMNS = (*SETTINGS, "interval_note", "commit", "config_hash")
 CHECKPOINT_NAME = re.compile(r"layer(?P<layer>\d+)_T(?P<T>[\d.]+)_(?P<capacity>\w+)")
 
@@ -30,7 +32,10 @@ def json_object(text: str, option: str) -> dict[str, Any]:
 
 
 def checked_sweep(sweep: dict[str, Any]) -> dict[str, list[Any]]:
-    """A grid of settings, each value a list. Raises StudyError for a key that is no setting."""
+    """A grid of settings, each value a list. Raises StudyError for a key that is no setting.
+
+    Without `drafting` the grid means drafts of fixed length; the empty grid means everything.
+    """
     for key in sweep:
         if key not in SETTINGS:
             near = difflib.get_close_matches(key, SETTINGS, 1)
@@ -41,7 +46,7 @@ def checked_sweep(sweep: dict[str, Any]) -> dict[str, list[Any]]:
         for value in values:
             if key in NUMERIC_SETTINGS and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise StudyError(f"--sweep: {key}: {value!r} is not a number")
-    return grid
+    return grid if not grid else {"drafting": [FIXED]} | grid
 
 
 def select(table: pd.DataFrame, sweep: dict[str, list[Any]], path: Path) -> pd.DataFrame:
@@ -57,14 +62,55 @@ def select(table: pd.DataFrame, sweep: dict[str, list[Any]], path: Path) -> pd.D
     return left.reset_index(drop=True)
 
 
+def check_columns(table: pd.DataFrame, names: Sequence[str], path: Path, kind: str) -> None:
+    """Raises StudyError naming the columns that the table lacks."""
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise StudyError(f"{path}: column {', '.join(missing)} is missing; is this a {kind}?")
+
+
+def with_drafting(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its column `drafting`; `fixed` where it is empty or absent."""
+    return table.assign(drafting=table["drafting"].replace("", FIXED) if "drafting" in table else FIXED)
+
+
 def read_results(path: Path) -> pd.DataFrame:
     """results.csv: settings and notes as text, every other column as floats, empty as NaN."""
     table = read_text(path)
-    missing = [name for name in SETTINGS if name not in table.columns]
-    if missing:
-        raise StudyError(f"{path}: column {', '.join(missing)} is missing; is this a results.csv?")
+    check_columns(table, [name for name in SETTINGS if name != "drafting"], path, "results.csv")
+    table = with_drafting(table)
     floats = [name for name in table.columns if name in NUMERIC_SETTINGS or name not in TEXT_COLUMNS]
-    return table.assign(**{name: numbers(table, name, path) for name in floats})
+    return table.assign(**{name: numbers(table, name, path) for name in floats}).copy()  # in one piece again
+
+
+def read_table(
+    path: Path, kind: str, texts: Sequence[str], sizes: Sequence[str], measured: Sequence[str]
+) -> pd.DataFrame:
+    """A table of another stage: `texts`, `sizes` (numbers above 0, never empty) and `measured` (floats, NaN if empty).
+
+    Intervals of what is measured may be absent; `drafting` too. Settings that are numbers are read as such.
+    `texts` and `sizes`, and `device` where there is one, tell the rows apart. Raises StudyError naming the
+    file and the column that is missing or holds something else, or the row that stands there twice.
+    """
+    table = read_text(path)
+    check_columns(table, [name for name in (*texts, *sizes, *measured) if name != "drafting"], path, kind)
+    if "drafting" in texts:
+        table = with_drafting(table)
+    ends = [f"{name}_{end}" for name in measured for end in ("low", "high")]
+    floats = [*sizes, *measured, *(name for name in (*ends, *NUMERIC_SETTINGS) if name in table.columns)]
+    table = table.assign(**{name: numbers(table, name, path) for name in floats})
+    for name in sizes:
+        bad = ~(table[name] > 0)
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            found = read_text(path)[name].iloc[row]
+            raise StudyError(f"{path}: column {name}, row {row + 1}: {found!r} is not a number above 0")
+    key = list(dict.fromkeys([*texts, *sizes, *(name for name in ("device",) if name in table.columns)]))
+    twice = table.duplicated(key)
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        raise StudyError(f"{path}: row {row + 1}: {', '.join(key)} are those of an earlier row; each may stand once")
+    return table
 
 
 @dataclass(frozen=True)
@@ -109,6 +155,7 @@ class Inputs:
     results_path: Path | None = None
     acceptance_path: Path | None = None
     log_paths: tuple[Path, ...] = ()
+    table_path: Path | None = None
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     style: Style = field(default_factory=Style)
 
@@ -122,9 +169,16 @@ class Inputs:
         """The rows per cycle in the sweep, settings as numbers where they are numbers."""
         if self.acceptance_path is None:
             raise StudyError("--acceptance: not given; this figure reads the acceptance rows")
-        rows = read_raw(self.acceptance_path, "acceptance")
+        rows = with_drafting(read_raw(self.acceptance_path, "acceptance"))
         settings = {name: pd.to_numeric(rows[name]) for name in NUMERIC_SETTINGS}
         return select(rows.assign(**settings), self.sweep, self.acceptance_path)
+
+    def table(self, kind: str, texts: Sequence[str], sizes: Sequence[str], measured: Sequence[str]) -> pd.DataFrame:
+        """The rows of the table of another stage (`kind`, its usual file) in the sweep; see `read_table`."""
+        if self.table_path is None:
+            raise StudyError(f"--table: not given; this figure reads {kind}")
+        table = read_table(self.table_path, kind, texts, sizes, measured)
+        return select(table, self.sweep, self.table_path)
 
     def logs(self) -> list[Log]:
         """The training logs in the sweep, ordered by layer, T and capacity."""

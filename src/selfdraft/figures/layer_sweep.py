@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
-from selfdraft.figures.series import lines, split
+from selfdraft.figures.series import OF_DECODING, lines, split
 
 
 def teacher_line(ax: Axes, value: float) -> None:
@@ -25,7 +25,7 @@ def teacher(rows: pd.DataFrame, column: str) -> float:
 def draw(inputs: Inputs) -> Figure:
     """Three panels over the layer; a line per capacity (and per T or seed if the sweep has several)."""
     rows = inputs.results()
-    made = split(rows, "layer", ignore=("policy", "gamma"))
+    made = split(rows, "layer", ignore=OF_DECODING)
     figure, axes = style.canvas(inputs.style, style.FULL, 2.2, columns=3)
     values = {
         "kl": ("kl (nats/token)", 0.0),

@@ -9,12 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from selfdraft.figures import style
-from selfdraft.statistics.columns import SETTINGS
+from selfdraft.figures.inputs import FIXED
+from selfdraft.statistics.columns import CHECKPOINT, SETTINGS
 
 CAPACITIES = ("head", "head_block")  # these keep their colours in every figure
+FIRST: dict[str, Sequence[str]] = {"capacity": CAPACITIES, "drafting": (FIXED,)}  # before all others of the setting
+OF_DECODING = tuple(name for name in SETTINGS if name not in CHECKPOINT)  # quality does not depend on these
+OF_TRAINED = tuple(name for name in CHECKPOINT if name not in ("drafter", "dataset"))  # empty for other drafters
 NAMED = {"layer": "layer {:g}", "T": "T {:g}", "gamma": "gamma {:g}", "seed": "seed {:g}"}
 # the order of the words of a label, and of the lines of a legend
-ORDER = ("drafter", "dataset", "objective", "capacity", "layer", "T", "policy", "gamma", "seed")
+ORDER = ("drafter", "dataset", "objective", "capacity", "layer", "T", "policy", "gamma", "drafting", "seed")
 
 
 @dataclass(frozen=True)
@@ -60,24 +64,41 @@ def word(name: str, value: Any) -> str:
     return NAMED[name].format(value) if name in NAMED else str(value)
 
 
-def split(rows: pd.DataFrame, x: str, ignore: Sequence[str] = ()) -> list[Series]:
-    """One Series per combination of the settings, other than `x` and `ignore`, that occur.
+def is_set(value: Any) -> bool:
+    """Whether the setting has a value; one that the drafter does not have is empty text or NaN."""
+    return bool(value != "" and value == value)
+
+
+def varying(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The settings worth saying in a label: not one that the trained drafts share and the others do not have."""
+    found = {name: rows[name].unique() for name in names}
+    return [
+        name
+        for name, values in found.items()
+        if sum(1 for value in values if name not in OF_TRAINED or is_set(value)) > 1
+    ]
+
+
+def split(rows: pd.DataFrame, x: str, ignore: Sequence[str] = (), also: Sequence[str] = ()) -> list[Series]:
+    """One Series per combination of the settings, other than `x` and `ignore`, and of the columns `also`, that occur.
 
     Rows that differ in `ignore` alone carry the same measurement (quality does not depend on policy
-    and gamma) and are drawn once. Labels name what varies; the capacity if nothing does.
+    and gamma) and are drawn once. Labels name what varies; the capacity (or the drafter) if nothing does.
     """
-    names = [name for name in ORDER if name in SETTINGS and name != x and name not in ignore]
+    names = [name for name in (*ORDER, *also) if name != x and name not in ignore]
     rows = rows.drop_duplicates([*names, x]) if ignore else rows
     vary = [name for name in names if rows[name].nunique(dropna=False) > 1]
     if not vary:
-        label = ", ".join(word("capacity", value) for value in rows["capacity"].unique() if x != "capacity")
-        return [Series(label, look(0, 0), rows.sort_values(x))]
+        name = "capacity" if rows["capacity"].iloc[0] else "drafter"
+        return [Series("" if x == name else str(rows[name].iloc[0]), look(0, 0), rows.sort_values(x))]
+    said = varying(rows, vary)
     groups = sorted(rows.groupby(vary, dropna=False, sort=True), key=lambda group: _rank(vary, group[0]))
     made = []
     known = capacities(rows)
     seen: dict[str, int] = {}
     for index, (key, part) in enumerate(groups):
-        label = ", ".join(word(name, value) for name, value in zip(vary, key, strict=True))
+        named = dict(zip(vary, key, strict=True))
+        label = ", ".join(word(name, named[name]) for name in said if is_set(named[name]))
         colour, variant = index, 0
         if len(known) > 1 and x != "capacity":
             capacity = str(part["capacity"].iloc[0])
@@ -94,11 +115,12 @@ def capacities(rows: pd.DataFrame) -> list[str]:
 
 
 def _rank(names: Sequence[str], key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Known capacities in their own order, numbers by size, the rest by name."""
+    """Known names in their own order, numbers by size, the rest by name."""
     found = []
     for name, value in zip(names, key, strict=True):
-        is_known = name == "capacity" and value in CAPACITIES
-        found.append((CAPACITIES.index(value) if is_known else len(CAPACITIES), value))
+        first = FIRST.get(name, ())
+        place = first.index(value) if value in first else len(first)
+        found.append((place, -1.0 if value != value else value))  # a layer that is empty comes first
     return tuple(found)
 
 
@@ -114,10 +136,24 @@ def look(colour: int, variant: int) -> Look:
     )
 
 
+def kind(place: int) -> Look:
+    """The look of the first, second … of things that are no capacity, in colours that no capacity has."""
+    colours = style.PALETTE[len(CAPACITIES) :]
+    return Look(
+        colours[place % len(colours)],
+        style.MARKERS[place % len(style.MARKERS)],
+        style.LINES[place % len(style.LINES)],
+        style.HATCHES[place % len(style.HATCHES)],
+        True,
+    )
+
+
 def lines(ax: Axes, made: Sequence[Series], x: str, name: str, apart: float = 0.05) -> bool:
     """Draw `name` over `x` with intervals, the series a little apart; False if nothing was measured."""
     places = np.unique(np.concatenate([s.rows[x].to_numpy(float) for s in made]))
-    step = float(np.min(np.diff(places))) if len(places) > 1 else 1.0
+    along, back = (np.log2, np.exp2) if ax.get_xscale() == "log" else (np.array, np.array)
+    step = float(np.min(np.diff(along(places)))) if len(places) > 1 else 1.0
+    step *= min(apart, 0.3 / len(made))
     drawn = False
     for index, series in enumerate(made):
         value, low, high = series.values(name)
@@ -125,8 +161,8 @@ def lines(ax: Axes, made: Sequence[Series], x: str, name: str, apart: float = 0.
         if not known.any():
             continue
         drawn = True
-        shift = apart * step * (index - (len(made) - 1) / 2)
-        at = series.rows[x].to_numpy(float) + shift
+        shift = step * (index - (len(made) - 1) / 2)
+        at = back(along(series.rows[x].to_numpy(float)) + shift)
         ax.plot(
             at[known],
             value[known],
@@ -138,7 +174,7 @@ def lines(ax: Axes, made: Sequence[Series], x: str, name: str, apart: float = 0.
     if drawn:
         style.ticks_at(ax, places)
         if len(places) == 1:
-            ax.set_xlim(places[0] - 0.5, places[0] + 0.5)
+            ax.set_xlim(*back(along(places[0]) + np.array([-0.5, 0.5])))
     else:
         style.not_measured(ax, name)
     return drawn

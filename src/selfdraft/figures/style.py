@@ -153,6 +153,13 @@ def not_measured(ax: Axes, name: str) -> None:
     ax.set(xticks=[], yticks=[])
 
 
+def note(ax: Axes, text: str, x: float, y: float, right: bool = False) -> None:
+    """A small text just above the point, or to the right of it."""
+    look: dict[str, Any] = {"xytext": (3, 0), "va": "center"} if right else {"xytext": (0, 2), "ha": "center"}
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # a line behind the text would strike it out
+    ax.annotate(text, (x, y), textcoords="offset points", fontsize="x-small", bbox=paper, **look)
+
+
 def intervals(
     ax: Axes,
     x: Any,

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
-from selfdraft.figures.series import lines, look, split
+from selfdraft.figures.series import OF_DECODING, lines, look, split
 
 ENDS = ((0, ""), (1, "_low"), (2, "_high"))
 
@@ -17,7 +17,7 @@ def draw(inputs: Inputs) -> Figure:
     figure, axes = style.canvas(inputs.style, style.COLUMN, 1.95, columns=2)
     axes[0].set(xlabel="training temperature T", ylabel="kl (nats/token)")
     axes[1].set(xlabel="training temperature T", ylabel="accept_rate (fraction)")
-    made = split(rows, "T", ignore=("policy", "gamma"))
+    made = split(rows, "T", ignore=OF_DECODING)
     alone = len(made) == 1
     at_one = [
         replace(

@@ -28,7 +28,7 @@ class KVCache:
         shape = (batch, 2 * n_kv_heads, capacity, head_dim)  # a layer's keys and values, written as one
         self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(n_layers)]
         self.n_kv_heads, self.batch, self.capacity = n_kv_heads, batch, capacity
-        self.rows: Tensor | None = None if batch == 1 else torch.arange(batch, device=device).view(batch, 1)
+        self.rows = torch.arange(batch, device=device).view(batch, 1)
         self.bytes_per_token = 2 * n_kv_heads * head_dim * dtype.itemsize  # of one layer
 
     def write(self, layer: int, keys_values: Tensor, step: "Step") -> tuple[Tensor, Tensor]:
@@ -40,7 +40,6 @@ class KVCache:
         if step.start is not None:
             store[:, :, step.start : step.start + keys_values.shape[1]] = keys_values.transpose(1, 2)
         else:
-            assert self.rows is not None
             store[self.rows, :, step.positions] = keys_values
         return store[:, : self.n_kv_heads, : step.end], store[:, self.n_kv_heads :, : step.end]
 
@@ -95,6 +94,24 @@ class Step:
         mask = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, float("-inf"))
         # The query heads of one KV head are folded into the token axis: [batch, 1, group * tokens, end].
         self.mask = mask.unsqueeze(1).repeat(1, 1, group, 1)
+
+    @classmethod
+    def of_fixed_shape(
+        cls, cos: Tensor, sin: Tensor, starts: Tensor, tokens: int, heads: tuple[int, int], window: int
+    ) -> "Step":
+        """The same step with nothing known to the host: `starts` int64 `[batch]` lies on the device.
+
+        Attention spans the cache's first `window` slots, whatever is filled, so that a compiled or
+        captured step serves every position below. The caller sees to starts + tokens <= window.
+        """
+        step = cls.__new__(cls)
+        step.start, step.end, step.causal_from_empty = None, window, False
+        step.positions = starts.view(-1, 1) + torch.arange(tokens, device=starts.device)
+        step._rotate(cos[step.positions].unsqueeze(2), sin[step.positions].unsqueeze(2), heads)
+        visible = torch.arange(window, device=starts.device) <= step.positions.unsqueeze(-1)
+        mask = torch.zeros(visible.shape, dtype=cos.dtype, device=cos.device).masked_fill(~visible, float("-inf"))
+        step.mask = mask.unsqueeze(1).repeat(1, 1, heads[0] // heads[1], 1)
+        return step
 
     def _rotate(self, cos: Tensor, sin: Tensor, heads: tuple[int, int]) -> None:
         """Tables over all heads of q, k and v, `[·, tokens, heads + 2 kv_heads, head_dim]`.

@@ -13,6 +13,7 @@ from selfdraft.files import read_json
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.linear import Linear, RMSNorm
 from selfdraft.models.llama import Block, Llama
+from selfdraft.models.vocabulary import checked_ids
 from selfdraft.models.weights import read_tensors
 
 CAPACITIES = ("head", "head_block")
@@ -65,24 +66,12 @@ class Exit(nn.Module):
     def trim(self, kept_ids: Tensor) -> "Exit":
         """Keep only the head's rows of the tokens `kept_ids [kept]`; returns self. Drafts, never verifies.
 
-        Any subset of the vocabulary is exact: what cannot be drafted still comes from the residual
-        (FR-Spec, arXiv 2502.14856). Before packing only.
+        See `to_target_ids`. Before packing only.
         """
         assert self.head.weight is not None, "trim before packing"
-        vocab = self.head.out_features
-        if kept_ids.numel() == 0 or int(kept_ids.min()) < 0 or int(kept_ids.max()) >= vocab:
-            raise StudyError(f"draft vocabulary: ids must be between 0 and {vocab - 1}, and at least one")
-        self.kept_ids = kept_ids.unique().to(self.head.weight.device)
+        self.kept_ids = checked_ids(kept_ids, self.head.out_features).to(self.head.weight.device)
         self.head = Linear(self.head.weight.data[self.kept_ids])
         return self
-
-    def to_target_vocabulary(self, tokens: Tensor, q: Tensor | None, vocab: int) -> tuple[Tensor, Tensor | None]:
-        """Tokens `[batch, 1]` and q `[batch, kept]` of a trimmed head, in the target's vocabulary."""
-        if self.kept_ids is None:
-            return tokens, q
-        if q is not None:
-            q = torch.zeros((len(q), vocab), dtype=q.dtype, device=q.device).index_copy_(1, self.kept_ids, q)
-        return self.kept_ids[tokens], q
 
     def step_bytes(self) -> int:
         """Bytes of matrices that one draft step reads in the exit itself."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfdraft.errors import StudyError
+from selfdraft.models.attention import attend
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.config import LlamaConfig
 from selfdraft.models.linear import Linear, RMSNorm
@@ -100,11 +101,11 @@ class Block(nn.Module):
         # Queries that share a KV head stand as more tokens of it: no KV is repeated (see docs/benchmarks.md).
         if tokens == 1:
             folded = q.reshape(batch, c.n_kv_heads, self.group, c.head_dim)
-            out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=step.mask)
+            out = attend(folded, keys, values, step.mask)
             return out.reshape(batch, 1, -1)
         folded = q.view(batch, tokens, c.n_kv_heads, self.group, c.head_dim).permute(0, 2, 3, 1, 4)
         folded = folded.reshape(batch, c.n_kv_heads, self.group * tokens, c.head_dim)
-        out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=step.mask)
+        out = attend(folded, keys, values, step.mask)
         out = out.view(batch, c.n_kv_heads, self.group, tokens, c.head_dim).permute(0, 3, 1, 2, 4)
         return out.reshape(batch, tokens, -1)
 
@@ -198,6 +199,10 @@ class Llama(nn.Module):
         """Bytes of one layer's matrices (all layers are alike)."""
         first = self.layers[0]
         return sum(module.bytes for module in first.modules() if isinstance(module, Linear))
+
+    def step_bytes(self) -> int:
+        """Bytes of matrices that one vanilla step reads: all layers and the LM head."""
+        return self.config.n_layers * self.layer_bytes() + self.head.bytes
 
 
 def check_shapes(config: LlamaConfig, tensors: dict[str, Tensor]) -> None:

@@ -1,7 +1,7 @@
 """The names and the order of the columns of the raw tables and of results.csv."""
 
-SETTINGS = ("drafter", "layer", "T", "capacity", "objective", "seed", "policy", "gamma", "dataset")
-CHECKPOINT = tuple(name for name in SETTINGS if name not in ("policy", "gamma"))
+SETTINGS = ("drafter", "layer", "T", "capacity", "objective", "seed", "policy", "gamma", "dataset", "drafting")
+CHECKPOINT = tuple(name for name in SETTINGS if name not in ("policy", "gamma", "drafting"))
 NUMERIC_SETTINGS = ("layer", "T", "seed", "gamma")
 
 # Raw tables: columns after the settings. Sums are over the tokens of one conversation, or over one run.
@@ -70,6 +70,8 @@ SPEED = (
     "prefill_ms",
     "draft_ms",
     "verify_ms",
+    "accept_ms",
+    "other_ms",
     "peak_memory_mb",
     "mbu",
     "predicted_speedup",

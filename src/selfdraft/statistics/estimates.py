@@ -124,9 +124,13 @@ def speed(
     sums = by_prompt(rows)
     if _measured(rows, "prefill_s"):
         put("prefill_ms", lambda s, n: 1000.0 * s / n, [sums["prefill_s"], sums["runs"]])
-    for name, column in (("draft_ms", "draft_s"), ("verify_ms", "verify_s")):
+    phases = {"draft_ms": "draft_s", "verify_ms": "verify_s", "accept_ms": "accept_s"}
+    for name, column in phases.items():
         if _measured(rows, column, "cycles"):
             put(name, lambda s, n: 1000.0 * s / n, [sums[column], sums["cycles"]])
+    if _measured(rows, *phases.values(), "decode_s", "cycles"):
+        rest = sums["decode_s"] - sums[list(phases.values())].sum(axis=1)
+        put("other_ms", lambda s, n: 1000.0 * s / n, [rest, sums["cycles"]])
     if _measured(rows, "peak_memory_mb"):
         found["peak_memory_mb"] = Estimate(float(rows["peak_memory_mb"].max()))
     if bandwidth_gb_s is not None and _measured(rows, "bytes_read"):

@@ -62,4 +62,6 @@ def read_raw(path: str | Path, kind: str) -> pd.DataFrame:
         for name in SETTINGS
         if name in table.columns
     }
-    return table.assign(**spelled, **measured)
+    # Sums of floats depend on their order, and an interval's end on a tie: the order of the file must not matter.
+    within = [name for name in ("conversation", "prompt", "cycle", "repeat") if name in table.columns]
+    return table.assign(**spelled, **measured).sort_values(within, kind="stable", ignore_index=True)

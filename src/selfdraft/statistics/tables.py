@@ -107,14 +107,14 @@ def make_results(
                 of_checkpoint[checkpoint] = estimates.quality(of_quality[checkpoint], bootstrap, "/".join(checkpoint))
             found |= of_checkpoint[checkpoint]
             for column in TRAINED:
-                row[column] = _number(of_quality[checkpoint][column].iloc[0])
+                row[column] = number_text(of_quality[checkpoint][column].iloc[0])
         if key in of_acceptance and acceptance is not None:
             cycles = of_acceptance[key]
             _only_one(cycles, ("dtype",), acceptance, f"point {name}")
             gamma = int(named["gamma"])
             max_gamma = max(max_gamma, gamma)
             found |= estimates.acceptance(cycles, gamma, bootstrap, name)
-            row["identical"] = _number(estimates.identical(cycles))
+            row["identical"] = number_text(estimates.identical(cycles))
         if key in of_speed and baselines is not None:
             where = (named["policy"], named["dataset"])
             found |= estimates.speed(
@@ -125,26 +125,26 @@ def make_results(
                 bootstrap,
                 name,
             )
-        row |= _cells(found)
+        for column, estimate in found.items():
+            row |= cell(column, estimate)
         row |= {"interval_note": _note(found), "commit": commit, "config_hash": config_hash}
         rows.append(row)
     return results_columns(max_gamma), rows
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
     """Nine significant digits, whole numbers whole; empty for what was not measured."""
     if value is None or value != value:
         return ""
     return str(int(value)) if value == int(value) and abs(value) < 2**53 else f"{value:.9g}"
 
 
-def _cells(found: dict[str, Estimate]) -> dict[str, str]:
-    cells = {}
-    for name, estimate in found.items():
-        cells[name] = _number(estimate.value)
-        if name not in WITHOUT_INTERVAL:
-            cells |= {f"{name}_low": _number(estimate.low), f"{name}_high": _number(estimate.high)}
-    return cells
+def cell(name: str, estimate: Estimate) -> dict[str, str]:
+    """The text of one estimate and of its interval, by column."""
+    made = {name: number_text(estimate.value)}
+    if name not in WITHOUT_INTERVAL:
+        made |= {f"{name}_low": number_text(estimate.low), f"{name}_high": number_text(estimate.high)}
+    return made
 
 
 def _note(found: dict[str, Estimate]) -> str:

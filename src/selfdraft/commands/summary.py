@@ -1,0 +1,22 @@
+"""`selfdraft summary`: raw rows of batch, peers or identity to one table, with bootstrap intervals."""
+
+import argparse
+from pathlib import Path
+
+KINDS = ("batch", "peers", "identity")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=KINDS, help="what the raw rows are of")
+    parser.add_argument("--table", type=Path, required=True, help="CSV file that the stage wrote")
+    parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    from selfdraft.commands.results import bootstrap_settings
+    from selfdraft.statistics.bootstrap import Bootstrap
+    from selfdraft.statistics.side_tables import write_table
+
+    rows = write_table(args.kind, args.table, args.out, Bootstrap(**bootstrap_settings(args.settings)))
+    print(f"{args.out}: {len(rows)} rows")

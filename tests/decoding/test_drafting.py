@@ -1,0 +1,132 @@
+"""Ways of drafting: early stopping, length from acceptance, trimmed vocabulary; their settings and their effect."""
+
+import pytest
+import torch
+from tiny_llama import perturbed_exit, tiny_llama
+
+from selfdraft.decoding.build import other_drafter
+from selfdraft.decoding.drafting import Drafting
+from selfdraft.decoding.exit_drafter import ExitDrafter
+from selfdraft.decoding.loop import speculate, vanilla
+from selfdraft.decoding.model_drafter import ModelDrafter
+from selfdraft.decoding.pace import Pace
+from selfdraft.decoding.policy import Policy
+from selfdraft.errors import StudyError
+from selfdraft.models.exit import untrained_exit
+from selfdraft.models.vocabulary import most_frequent
+
+GREEDY = Policy("greedy")
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_pace_drafts_longer_after_acceptance_and_one_token_after_rejections():
+    pace = Pace(draft_cost=0.3)
+    assert 1 <= pace.length(8, []) < 8
+    for _ in range(10):
+        grown = pace.length(8, [(8, 8)])
+    assert grown == 8
+    for _ in range(20):
+        shrunk = pace.length(8, [(4, 0)])
+    assert shrunk == 1
+    assert pace.length(8, []) == Pace(0.3).length(8, [])  # a new generation begins anew
+
+
+def test_pace_finds_the_maximum_of_the_cost_model():
+    pace = Pace(draft_cost=0.2, accepted=4.0, rejected=1.0)
+    speed = {g: sum(0.8**k for k in range(g + 1)) / (0.2 * g + 1) for g in range(1, 9)}
+    pace.memory = 1.0
+    assert pace.length(8, [(0, 0)]) == max(speed, key=speed.get)
+
+
+def test_a_perfect_drafter_drafts_all_and_a_useless_one_little():
+    target = tiny_llama()
+    perfect = ExitDrafter(target, untrained_exit(target, 3, "head"), adapt=True)
+    # every step of it costs as much as the target's: no length pays, so that the shortest is right
+    assert perfect.pace.draft_cost == pytest.approx(1.0)
+    perfect.pace.draft_cost = 0.1
+    drafted = [c.drafted for c in speculate(target, perfect, [[1, 2, 3]], GREEDY, 5, 60, generator()).cycles]
+    assert max(drafted) == 5
+    useless = ExitDrafter(target, perturbed_exit(target, 0, "head", 5.0), adapt=True)
+    drafted = [c.drafted for c in speculate(target, useless, [[1, 2, 3]], GREEDY, 5, 60, generator()).cycles]
+    assert sum(drafted) / len(drafted) < 1.5
+
+
+@pytest.mark.parametrize("way", [{"min_confidence": 0.5}, {"max_entropy": 2.0}, {"adapt": True}, {"vocabulary": 20}])
+@pytest.mark.parametrize("kind", ["head", "head_block", "model"])
+def test_greedy_output_is_vanillas_in_every_way_of_drafting(kind, way):
+    target = tiny_llama()
+    drafting = Drafting.from_settings("way", way)
+    kept = torch.arange(0, 60, 3) if drafting.vocabulary else None
+    if kind == "model":
+        model = tiny_llama(layers=1, seed=3)
+        drafter = ModelDrafter(target, model, drafting.stopping(), drafting.adapt, kept)
+    else:
+        draft = perturbed_exit(target, 1, kind)
+        drafter = ExitDrafter(
+            target, draft.trim(kept) if kept is not None else draft, drafting.stopping(), drafting.adapt
+        )
+    prompts = [[3, 1, 4], [1, 5], [9, 2, 6, 5, 3, 5]]
+    truth = vanilla(target, prompts, GREEDY, 25, generator()).tokens
+    result = speculate(target, drafter, prompts, GREEDY, 4, 25, generator())
+    assert result.tokens == truth
+    drafted = [cycle.drafted for cycle in result.cycles]
+    assert way == {"vocabulary": 20} or min(drafted) < 4
+
+
+def test_a_trimmed_drafter_proposes_kept_tokens_only():
+    target = tiny_llama()
+    kept = torch.tensor([5, 17, 40])
+    for drafter in (
+        ExitDrafter(target, perturbed_exit(target, 1, "head").trim(kept)),
+        ModelDrafter(target, tiny_llama(layers=1, seed=3), kept_ids=kept),
+    ):
+        seen = speculate(target, drafter, [[1, 2, 3]] * 20, Policy("t1", 1.0), 3, 20, generator(), trace=True).cycles
+        assert {token for cycle in seen for token in cycle.tokens[: cycle.accepted]} <= set(kept.tolist())
+
+
+def test_the_most_frequent_tokens_are_counted_and_filled_up_by_id():
+    tokens = [7, 7, 7, 2, 2, 9]
+    assert most_frequent(tokens, 2, 12).tolist() == [2, 7]
+    assert most_frequent(tokens, 5, 12).tolist() == [0, 1, 2, 7, 9]
+    for count in (0, 13):
+        with pytest.raises(StudyError, match=f"draft vocabulary: {count} tokens asked, the target has 12"):
+            most_frequent(tokens, count, 12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_confidence": 1.5}, r"drafting\.mine\.min_confidence: 1.5 is not in \[0, 1\]"),
+        ({"min_confidence": "high"}, r"drafting\.mine\.min_confidence: 'high' is not a number"),
+        ({"max_entropy": -1}, r"drafting\.mine\.max_entropy: -1 is not ≥ 0"),
+        ({"vocabulary": 0}, r"drafting\.mine\.vocabulary: 0 is not an integer ≥ 1"),
+        ({"adapt": 1}, r"drafting\.mine\.adapt: 1 is not true or false"),
+        ({"confidence": 0.4}, r"drafting\.mine\.confidence: unknown key; known are min_confidence"),
+    ],
+)
+def test_bad_settings_name_their_key(settings, message):
+    with pytest.raises(StudyError, match=message):
+        Drafting.from_settings("mine", settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "way", "message"),
+    [
+        ({"kind": "eagle"}, {}, r"drafters\.it\.kind: 'eagle' is unknown; one of lookup, model is right"),
+        ({"kind": "lookup", "n": 2}, {}, r"drafters\.it\.n: unknown key; known are kind, max_ngram"),
+        ({"kind": "lookup", "max_ngram": 0}, {}, r"max_ngram: 0 is not ≥ 1"),
+        ({"kind": "lookup"}, {"adapt": True}, r"drafters\.it: lookup has no confidence"),
+        ({"kind": "model"}, {}, r"drafters\.it\.folder: missing"),
+    ],
+)
+def test_bad_drafters_name_what_is_wrong(settings, way, message):
+    with pytest.raises(StudyError, match=message):
+        other_drafter("it", settings, tiny_llama(), Drafting.from_settings("way", way))
+
+
+def test_a_draft_model_of_another_vocabulary_is_refused():
+    with pytest.raises(StudyError, match="its vocabulary has 50 tokens, the target's has 61"):
+        ModelDrafter(tiny_llama(), tiny_llama(vocab=50))

@@ -1,0 +1,46 @@
+"""Drawing a figure of a synthetic study, by the command line or in memory, and what it shows."""
+
+import synthetic_study
+
+from selfdraft.figures import FIGURES, figure_module
+from selfdraft.figures.inputs import Inputs, checked_sweep
+from selfdraft.figures.style import Style, applied
+
+SWEEP = {"gamma": "gamma", "temperature": "temperature", "drafting": "drafting"}
+TABLE = {"batch": "batch.csv", "peers": "peers.csv", "compile": "compile.csv"}
+OPTION = {"histograms": "--acceptance", "training_curves": "--logs"} | dict.fromkeys(TABLE, "--table")
+OF_RESULTS = [name for name in FIGURES if name not in OPTION]
+
+
+def sweep_of(name):
+    return {} if name in TABLE else synthetic_study.SWEEPS[SWEEP.get(name, "layers")]
+
+
+def arguments(name, study, out, sweep="{}", style="{}"):
+    logs = [str(path) for path in sorted(study.glob("checkpoints/*/train_log.jsonl"))]
+    files = {"--acceptance": [f"{study}/acceptance.csv"], "--logs": logs, "--table": [f"{study}/{TABLE.get(name)}"]}
+    option = OPTION.get(name, "--results")
+    given = [option, *files.get(option, [f"{study}/results.csv"])]
+    return ["figure", name, *given, "--sweep", sweep, "--style", style, "--out-dir", str(out)]
+
+
+def drawn(name, study, sweep=None):
+    logs = tuple(sorted(study.glob("checkpoints/*/train_log.jsonl")))
+    sweep = checked_sweep(sweep_of(name) if sweep is None else sweep)
+    table = study / TABLE.get(name, "")
+    inputs = Inputs(study / "results.csv", study / "acceptance.csv", logs, table, sweep)
+    with applied(Style()):
+        figure = figure_module(name).draw(inputs)
+        figure.draw_without_rendering()
+    return figure
+
+
+def words(figure):
+    """Every text of the figure, legends and ticks included."""
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+
+
+def bars_of(ax, label):
+    """The bars of one label, in the order in which they were drawn."""
+    (found,) = (bars for bars in ax.containers if bars.get_label() == label)
+    return list(found)

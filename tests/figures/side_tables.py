@@ -1,0 +1,103 @@
+"""The tables beside results.csv of a study that was never run, with numbers of a likely size.
+
+`python tests/figures/side_tables.py OUT_DIR` writes OUT_DIR/{batches,peers,compile}.csv.
+"""
+
+import csv
+import itertools
+import sys
+from pathlib import Path
+
+SETTINGS = {"drafter": "early_exit", "T": "1.0", "objective": "kl", "seed": "0", "gamma": "4", "dataset": "sharegpt"}
+LOOKUP = SETTINGS | {"drafter": "lookup", "layer": "", "T": "", "capacity": "", "objective": "", "seed": ""}
+RATES = {  # tokens/s in bfloat16, batch 1
+    "vanilla": {"selfdraft": 41.0, "transformers": 24.5, "economize": 27.0},
+    "early exit": {"selfdraft": 33.0, "transformers": 9.1, "economize": 24.0},
+    "prompt lookup": {"selfdraft": 52.0, "transformers": 26.0, "economize": 31.0},
+    "draft model": {"selfdraft": 19.0, "transformers": 4.4},
+}
+MODES = {"eager": (1.0, ""), "compile": (0.62, 21.0), "compile reduce-overhead": (0.48, 26.0), "cuda graph": (0.5, 0.4)}
+
+
+def estimate(name, value, spread):
+    """A value and its interval; none without a spread."""
+    ends = (value * (1 - spread), value * (1 + spread)) if spread else ("", "")
+    return {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
+
+
+def batches(sizes=(1, 2, 4, 8, 16), layers=(14, 21), policies=("greedy",), spread=0.04):
+    """Rows of batch.csv: exits after `layers`, and prompt lookup; less to gain in larger batches."""
+    for policy, size in itertools.product(policies, sizes):
+        vanilla = 40.0 * size**0.72 * (1.0 if policy == "greedy" else 0.93)
+        exits = [{**SETTINGS, "capacity": "head_block", "layer": layer} for layer in layers]
+        for place, draft in enumerate([*exits, LOOKUP] if len(layers) > 1 else exits):
+            speedup = (0.8 + 0.35 * place) * size**-0.12
+            yield draft | {
+                "policy": policy,
+                "drafting": "fixed",
+                "batch": size,
+                "dtype": "bfloat16",
+                "device": "cpu",
+                "batches": 10,
+                **estimate("vanilla_tps", vanilla, spread),
+                **estimate("spec_tps", vanilla * speedup, spread),
+                **estimate("speedup", speedup, spread),
+                **estimate("accepted_mean", 0.9 + place, spread),
+            }
+
+
+def peers(runs=(("bfloat16", 1), ("bfloat16", 8), ("float32", 1)), methods=tuple(RATES), spread=0.05):
+    """Rows of peers.csv; in batches transformers has vanilla alone."""
+    for (dtype, batch), method in itertools.product(runs, methods):
+        rates = {
+            name: rate * batch**0.8 * (0.6 if dtype == "float32" else 1.0)
+            for name, rate in RATES[method].items()
+            if batch == 1 or method == "vanilla" or name == "selfdraft"
+        }
+        for name, rate in rates.items():
+            yield {
+                "method": method,
+                "implementation": name,
+                "dtype": dtype,
+                "batch": batch,
+                **estimate("tokens_per_second", rate, spread),
+                "ratio_to_transformers": rate / rates["transformers"] if "transformers" in rates else "",
+                "accepted_mean": "" if method == "vanilla" else 1.2,
+                "identical": 1 if dtype == "float32" else 0.9,
+            }
+
+
+def compiled(depths=(8, 16, 30), modes=tuple(MODES), device="cuda", spread=0.06):
+    """Rows of compile.csv; on the CPU the modes that need CUDA say so and have no numbers."""
+    for depth, mode in itertools.product(depths, modes):
+        factor, seconds = MODES[mode]
+        step = (1.5 + 0.55 * depth) * factor
+        row = {"depth": depth, "mode": mode, "dtype": "bfloat16", "batch": 1, "device": device}
+        if device == "cpu" and mode in ("compile reduce-overhead", "cuda graph"):
+            yield row | {"note": "CUDA graphs need a CUDA device"}
+        else:
+            row |= estimate("step_ms", step, spread) | {"tokens_per_second": 1000 / step, "ratio_to_eager": 1 / factor}
+            yield row | {"compile_s": seconds and seconds * (0.4 + depth / 30)}
+
+
+def write(path, rows):
+    """Rows as a CSV table; the columns are those of all rows."""
+    rows = list(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_all(out, tiny=False):
+    """The three tables; `tiny`: one point each, without intervals."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / "batch.csv", batches((1,), (1,), spread=0) if tiny else batches())
+    write(out / "peers.csv", peers((("float32", 1),), ("vanilla",), spread=0) if tiny else peers())
+    write(out / "compile.csv", compiled((2,), ("eager",), "cpu", spread=0) if tiny else compiled())
+
+
+if __name__ == "__main__":
+    write_all(sys.argv[1])
