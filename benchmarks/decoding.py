@@ -17,7 +17,7 @@ import torch
 from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.loop import Generation, speculate, vanilla
-from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.policy import Policy, best_token
 from selfdraft.evaluation.peers import TransformersPeer
 from selfdraft.models.exit import untrained_exit
 from selfdraft.models.llama import Llama
@@ -37,7 +37,7 @@ def step_seconds(target: Llama, context: int, tokens: int, layers: int, repeats:
         step = target.step([context], tokens, cache.capacity)
         hidden = target.run(target.embed(ids), 0, layers, step, cache)
         if layers == target.config.n_layers:
-            target.logits(hidden).argmax(-1)
+            best_token(target.logits(hidden))
         return time.perf_counter() - begin
 
     return statistics.median([once() for _ in range(repeats + 5)][5:])
@@ -118,7 +118,7 @@ def main() -> None:
     head = []
     for _ in range(args.repeats):
         begin = time.perf_counter()
-        trimmed.head(trimmed.norm(hidden)).argmax(-1)
+        best_token(trimmed.head(trimmed.norm(hidden)))
         head.append(time.perf_counter() - begin)
     report = {
         "tokens_per_second": {name: round(statistics.median(found), 1) for name, found in rates.items()},

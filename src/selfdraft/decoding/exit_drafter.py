@@ -32,6 +32,7 @@ class ExitDrafter:
     def start(self, session: Session) -> None:
         if self.exit.block is None:
             return
+        session.drafter_has_cache = True
         self._cache = self.target.new_cache(session.batch, session.cache.capacity, layers=1)
         if session.prompt_hidden is not None:
             tokens = session.prompt_hidden.shape[1]
@@ -51,11 +52,11 @@ class ExitDrafter:
         """From the shared layers' output `[batch, 1, hidden]` to what the head reads `[batch, hidden]`."""
         if self.exit.block is None:
             return self.exit.norm(hidden)[:, -1]
-        back = 0
-        if position == 0 and (before := session.last_hidden) is not None:
-            # When all drafts were accepted, the last of them never went through the private block.
-            hidden, back = torch.cat((before, hidden), dim=1), 1
-        # Only a row that ended before its second token has nothing before it; what it computes is filler.
+        back = session.behind if position == 0 else 0
+        if back:
+            hidden = torch.cat((*session.last_hidden(), hidden), dim=1)
+            session.caught_up()
+        # Only a row that ended early has less before it than that; what it computes is filler.
         starts = [max(0, length + position - back) for length in session.lengths]
         step = self.target.step(starts, 1 + back, session.cache.capacity)
         return self.exit.norm(self.exit.block(hidden, step, self._cache, 0)[:, -1])

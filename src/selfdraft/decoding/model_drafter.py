@@ -48,25 +48,25 @@ class ModelDrafter:
         self._bytes = model.config.n_layers * model.layer_bytes() + self.head.bytes
         self.pace = Pace(self._bytes / target.step_bytes()) if adapt else None
         self._cache: KVCache | None = None
-        self._fed = False
 
     def start(self, session: Session) -> None:
+        session.drafter_has_cache = True
         self._cache = self.model.new_cache(session.batch, session.cache.capacity)
-        self._fed = False
         longest = max(map(len, session.text))
         if longest > 1:
             prompts = [text[:-1] + [0] * (longest - len(text)) for text in session.text]
             self._run(torch.tensor(prompts, device=self.model.device), [0] * session.batch)
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
-        again = self._fed  # the last accepted draft token was never fed: feed it again before the pending one
-        self._fed = True
-
         def next_logits(token: Tensor, position: int) -> Tensor:
             starts = [length + position for length in session.lengths]
-            if position == 0 and again:
-                before = torch.tensor([text[-2:-1] or text for text in session.text], device=token.device)
-                token, starts = torch.cat((before, token), dim=1), [max(0, length - 1) for length in starts]
+            back = session.behind if position == 0 else 0
+            if back:
+                # A row that ended early may have fewer tokens than that: it is fed filler.
+                texts = [[0] * (back + 1 - len(text)) + text[-back - 1 : -1] for text in session.text]
+                token = torch.cat((torch.tensor(texts, device=token.device), token), dim=1)
+                starts = [max(0, length - back) for length in starts]
+                session.caught_up()
             session.bytes_read += self._bytes
             return self.head(self.model.norm(self._run(token, starts)[:, -1]))
 

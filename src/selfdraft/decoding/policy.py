@@ -85,6 +85,7 @@ class Policy:
         return torch.zeros_like(probabilities).scatter_(-1, ids, kept)
 
 
+CHUNKS = 64
 NAN_LOGITS = "logits: NaN found; the weights or the dtype of the model are broken"
 
 
@@ -98,7 +99,14 @@ def nan_rows(logits: Tensor) -> Tensor:
 
 def best_token(logits: Tensor) -> Tensor:
     """The argmax over the vocabulary, `[…, 1]`."""
-    return logits.max(dim=-1, keepdim=True).indices  # several times faster than argmax on the CPU
+    vocab = logits.shape[-1]
+    if vocab % CHUNKS:
+        return logits.max(dim=-1, keepdim=True).indices
+    # Where a row's maximum is known to lie, only that part is searched: a search costs four times a maximum.
+    chunks = logits.unflatten(-1, (CHUNKS, vocab // CHUNKS))
+    best = chunks.amax(dim=-1).max(dim=-1, keepdim=True).indices
+    inside = torch.take_along_dim(chunks, best.unsqueeze(-1), dim=-2).max(dim=-1).indices
+    return best * (vocab // CHUNKS) + inside
 
 
 def sample(weights: Tensor, generator: torch.Generator) -> Tensor:

@@ -34,7 +34,8 @@ class Session:
         self.bytes_read = 0
         self.prompt_hidden: Tensor | None = None  # [batch, longest - 1, hidden] at `depth`
         self.decided: list[tuple[int, int]] = []  # (drafted, accepted) of each unfinished row's last cycle
-        self._last: tuple[Tensor, Tensor] | None = None
+        self.drafter_has_cache = False  # set by a drafter that must catch up, see `behind`
+        self._trail: list[tuple[Tensor, Tensor]] = []  # (states, accepted) of the cycles since the last draft
         self._drafted: list[Tensor] = []  # hidden states at `depth` of pending and drafted tokens
         self._layer_bytes = target.layer_bytes()
         if longest > 1:
@@ -51,12 +52,22 @@ class Session:
         return len(self.lengths)
 
     @property
-    def last_hidden(self) -> Tensor | None:
-        """The state at `depth` of the token before the pending one, `[batch, 1, hidden]`; None in the first cycle."""
-        if self._last is None:
-            return None
-        shared, accepted = self._last
-        return shared[torch.arange(self.batch, device=shared.device), accepted].unsqueeze(1)
+    def behind(self) -> int:
+        """How many of the tokens right before the pending one a drafter's own cache may lack.
+
+        One for each cycle since it drafted: the last token of a draft that was accepted whole, and the
+        tokens of cycles without a draft. 0 in the first cycle.
+        """
+        return len(self._trail)
+
+    def last_hidden(self) -> list[Tensor]:
+        """The states at `depth` of those tokens, `behind` times `[batch, 1, hidden]`."""
+        rows = torch.arange(self.batch, device=self.pending.device)
+        return [shared[rows, accepted].unsqueeze(1) for shared, accepted in self._trail]
+
+    def caught_up(self) -> None:
+        """A drafter has taken its own cache up to the pending token."""
+        self._trail.clear()
 
     def shallow(self, tokens: Tensor) -> Tensor:
         """Run the shared layers on the next token of each row `[batch, 1]`; returns depth `depth`.
@@ -88,7 +99,8 @@ class Session:
         Everything behind them is rolled back by not being counted.
         """
         (shared,) = self._drafted
-        self._last = (shared, accepted)
+        if self.drafter_has_cache:
+            self._trail.append((shared, accepted))
         self.pending = next_token
         for row, tokens in enumerate(new):
             self.text[row] += tokens

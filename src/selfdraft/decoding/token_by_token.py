@@ -33,6 +33,8 @@ def draft_token_by_token(
     """
     if pace is not None:
         gamma = pace.length(gamma, session.decided)
+        if gamma == 0:
+            return Draft(session.pending[:, :0])
     tokens: list[Tensor] = []
     drawn_from: list[Tensor] = []
     token = session.pending

@@ -80,7 +80,7 @@ class Exit(nn.Module):
     def pack(self) -> "Exit":
         """Pack the exit's weights for inference on the CPU; returns self."""
         for module in self.modules():
-            if isinstance(module, Linear):
+            if isinstance(module, Linear | RMSNorm):
                 module.pack()
         return self
 

@@ -59,6 +59,16 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.eps = eps
+        self._twice: Tensor | None = None  # the weight, twice over, after pack()
+
+    def pack(self) -> None:
+        """Prepare for inference on the CPU, where PyTorch has one kernel for layer norm and eight for this one."""
+        if self.weight.device.type == "cpu":
+            self._twice = torch.cat((self.weight.data, self.weight.data))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+        size = x.shape[-1]
+        if self._twice is not None and x.dtype == self._twice.dtype:
+            # The mean of (x, -x) is zero and its variance x's mean square: its layer norm begins with x's RMS norm.
+            return F.layer_norm(torch.cat((x, -x), dim=-1), (2 * size,), self._twice, None, self.eps)[..., :size]
+        return F.rms_norm(x, (size,), self.weight.to(x.dtype), self.eps)

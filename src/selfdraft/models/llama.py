@@ -151,7 +151,7 @@ class Llama(nn.Module):
     def pack(self) -> "Llama":
         """Pack all linear weights for inference on the CPU (see Linear.pack); returns self."""
         for module in self.modules():
-            if isinstance(module, Linear):
+            if isinstance(module, Linear | RMSNorm):
                 module.pack()
         return self
 
