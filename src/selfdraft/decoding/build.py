@@ -13,6 +13,7 @@ from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.model_drafter import ModelDrafter
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import load_exit
+from selfdraft.models.graphs import Replays
 from selfdraft.models.llama import Llama, load_target
 
 KINDS = {"lookup": {"max_ngram"}, "model": {"folder"}}
@@ -49,6 +50,7 @@ def other_drafter(
         if "folder" not in settings:
             raise StudyError(f"drafters.{name}.folder: missing; the draft model's folder must be set")
         model = load_target(settings["folder"], target.dtype, target.device)
+        model.replays = None if target.replays is None else Replays(model)
         drafter = ModelDrafter(target, model, drafting.stopping(), drafting.adapt, kept_ids)
         model.pack()
         return drafter

@@ -9,7 +9,7 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.token_by_token import draft_token_by_token
-from selfdraft.models.cache import KVCache
+from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.exit import Exit
 from selfdraft.models.llama import Llama
 
@@ -33,7 +33,7 @@ class ExitDrafter:
         if self.exit.block is None:
             return
         session.drafter_has_cache = True
-        self._cache = self.target.new_cache(session.batch, session.cache.capacity, layers=1)
+        self._cache = session.new_cache(self.target, self.exit, session.batch, session.cache.capacity, layers=1)
         if session.prompt_hidden is not None:
             tokens = session.prompt_hidden.shape[1]
             step = self.target.step([0] * session.batch, tokens, self._cache.capacity)
@@ -42,21 +42,26 @@ class ExitDrafter:
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         def next_logits(token: Tensor, position: int) -> Tensor:
             session.bytes_read += self._bytes
-            return self.exit.head(self._exit_hidden(session, session.shallow(token), position))
+            return self._exit_logits(session, session.shallow(token), position)
 
         return draft_token_by_token(
             session, gamma, policy, generator, next_logits, self.stopping, self.pace, self.exit.kept_ids
         )
 
-    def _exit_hidden(self, session: Session, hidden: Tensor, position: int) -> Tensor:
-        """From the shared layers' output `[batch, 1, hidden]` to what the head reads `[batch, hidden]`."""
-        if self.exit.block is None:
-            return self.exit.norm(hidden)[:, -1]
+    def _exit_logits(self, session: Session, hidden: Tensor, position: int) -> Tensor:
+        """From the shared layers' output `[batch, 1, hidden]` to logits `[batch, vocab]`."""
+        exit_, cache = self.exit, self._cache
+        if exit_.block is None:
+            return exit_.head(exit_.norm(hidden)[:, -1])
         back = session.behind if position == 0 else 0
         if back:
             hidden = torch.cat((*session.last_hidden(), hidden), dim=1)
             session.caught_up()
         # Only a row that ended early has less before it than that; what it computes is filler.
         starts = [max(0, length + position - back) for length in session.lengths]
-        step = self.target.step(starts, 1 + back, session.cache.capacity)
-        return self.exit.norm(self.exit.block(hidden, step, self._cache, 0)[:, -1])
+        assert cache is not None
+
+        def logits(hidden: Tensor, step: Step) -> Tensor:
+            return exit_.head(exit_(hidden, step, cache)[:, -1])
+
+        return session.step(self.target, exit_, exit_, logits, hidden, starts, cache)

@@ -10,7 +10,7 @@ from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.token_by_token import draft_token_by_token
 from selfdraft.errors import StudyError
-from selfdraft.models.cache import KVCache
+from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.linear import Linear
 from selfdraft.models.llama import Llama
 from selfdraft.models.vocabulary import checked_ids
@@ -51,11 +51,12 @@ class ModelDrafter:
 
     def start(self, session: Session) -> None:
         session.drafter_has_cache = True
-        self._cache = self.model.new_cache(session.batch, session.cache.capacity)
+        self._cache = session.new_cache(self.model, "drafter", session.batch, session.cache.capacity)
         longest = max(map(len, session.text))
         if longest > 1:
             prompts = [text[:-1] + [0] * (longest - len(text)) for text in session.text]
-            self._run(torch.tensor(prompts, device=self.model.device), [0] * session.batch)
+            tokens = torch.tensor(prompts, device=self.model.device)
+            self._states(tokens, self.model.step([0] * session.batch, longest - 1, self._cache.capacity))
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         def next_logits(token: Tensor, position: int) -> Tensor:
@@ -68,13 +69,17 @@ class ModelDrafter:
                 starts = [max(0, length - back) for length in starts]
                 session.caught_up()
             session.bytes_read += self._bytes
-            return self.head(self.model.norm(self._run(token, starts)[:, -1]))
+            assert self._cache is not None
+            return session.step(self.model, self, "drafter", self._logits, token, starts, self._cache)
 
         return draft_token_by_token(
             session, gamma, policy, generator, next_logits, self.stopping, self.pace, self.kept_ids
         )
 
-    def _run(self, tokens: Tensor, starts: list[int]) -> Tensor:
-        assert self._cache is not None
-        step = self.model.step(starts, tokens.shape[1], self._cache.capacity)
+    def _states(self, tokens: Tensor, step: Step) -> Tensor:
+        """Tokens `[batch, tokens]` through all layers."""
         return self.model.run(self.model.embed(tokens), 0, self.model.config.n_layers, step, self._cache)
+
+    def _logits(self, tokens: Tensor, step: Step) -> Tensor:
+        """The head's logits `[batch, kept]` after the last of the tokens."""
+        return self.head(self.model.norm(self._states(tokens, step)[:, -1]))

@@ -100,7 +100,7 @@ def nan_rows(logits: Tensor) -> Tensor:
 def best_token(logits: Tensor) -> Tensor:
     """The argmax over the vocabulary, `[…, 1]`."""
     vocab = logits.shape[-1]
-    if vocab % CHUNKS:
+    if logits.is_cuda or vocab % CHUNKS:
         return logits.max(dim=-1, keepdim=True).indices
     # Where a row's maximum is known to lie, only that part is searched: a search costs four times a maximum.
     chunks = logits.unflatten(-1, (CHUNKS, vocab // CHUNKS))

@@ -1,9 +1,13 @@
 """One batch of sequences being decoded: the target, its cache, and the only code that writes to it."""
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor
 
 from selfdraft.errors import StudyError
+from selfdraft.models.cache import KVCache, Step
+from selfdraft.models.graphs import StepFunction
 from selfdraft.models.llama import Llama
 
 
@@ -27,7 +31,7 @@ class Session:
                 f"{target.config.max_positions}"
             )
         self.target, self.depth = target, depth
-        self.cache = target.new_cache(len(prompts), longest + room)
+        self.cache = self.new_cache(target, "session", len(prompts), longest + room)
         self.text = [list(prompt) for prompt in prompts]  # verified tokens, the pending one included
         self.lengths = [len(prompt) - 1 for prompt in prompts]  # tokens in the cache
         self.pending = torch.tensor([prompt[-1:] for prompt in prompts], device=target.device)
@@ -74,7 +78,7 @@ class Session:
 
         The first call of a cycle takes the pending token, each further one a drafted token.
         """
-        hidden = self._run(self.target.embed(tokens), 0, self.depth, offset=len(self._drafted))
+        hidden = self._shallow(tokens, offset=len(self._drafted))
         self._drafted.append(hidden)
         return hidden
 
@@ -86,12 +90,43 @@ class Session:
         done = len(self._drafted)
         rest = torch.cat((self.pending, tokens), dim=1)[:, done:]
         if rest.shape[1]:
-            self._drafted.append(self._run(self.target.embed(rest), 0, self.depth, offset=done))
+            self._drafted.append(self._shallow(rest, offset=done))
         shared = torch.cat(self._drafted, dim=1)
         self._drafted = [shared]
-        hidden = self._run(shared, self.depth, self.target.config.n_layers, offset=0)
-        self.bytes_read += self.target.head.bytes
-        return self.target.logits(hidden)
+        target, cache, depth = self.target, self.cache, self.depth
+
+        def deep(hidden: Tensor, step: Step) -> Tensor:
+            return target.logits(target.run(hidden, depth, target.config.n_layers, step, cache))
+
+        self._count(target.config.n_layers - depth, shared.shape[1], offset=0)
+        self.bytes_read += target.head.bytes
+        return self.step(target, ("deep", depth), "session", deep, shared, self.lengths, cache)
+
+    def new_cache(self, model: Llama, name: Hashable, batch: int, capacity: int, layers: int | None = None) -> KVCache:
+        """A KV cache for this session; with captured steps the one that they write to, by its name."""
+        if model.replays is None:
+            return model.new_cache(batch, capacity, layers)
+        model.replays.take(self)
+        return model.replays.cache(name, batch, capacity, layers)
+
+    def step(
+        self,
+        model: Llama,
+        name: Hashable,
+        cache_name: Hashable,
+        function: StepFunction,
+        x: Tensor,
+        starts: list[int],
+        cache: KVCache,
+    ) -> Tensor:
+        """`function(x, step)` for tokens or states `x [batch, tokens, …]` from `starts` on; replayed where captured.
+
+        `name` says what the function is, `cache_name` which of `new_cache`'s it writes to.
+        """
+        if model.replays is None:
+            return function(x, model.step(starts, x.shape[1], cache.capacity))
+        places = torch.tensor(starts, device=x.device)
+        return model.replays.run(self, name, cache_name, function, x, places, max(starts) + x.shape[1])
 
     def commit(self, accepted: Tensor, next_token: Tensor, new: list[list[int]]) -> None:
         """Append `new[row]`, the cycle's verified tokens (none for a finished row); the last is pending.
@@ -107,11 +142,20 @@ class Session:
             self.lengths[row] += len(tokens)
         self._drafted = []
 
-    def _run(self, hidden: Tensor, first: int, last: int, offset: int) -> Tensor:
-        if first == last:
-            return hidden
+    def _shallow(self, tokens: Tensor, offset: int) -> Tensor:
+        """Embedding and shared layers of tokens `[batch, tokens]`, `offset` behind each row's pending one."""
+        target, cache, depth = self.target, self.cache, self.depth
+        if depth == 0:
+            return target.embed(tokens)
+
+        def shallow(tokens: Tensor, step: Step) -> Tensor:
+            return target.run(target.embed(tokens), 0, depth, step, cache)
+
+        self._count(depth, tokens.shape[1], offset)
         starts = [length + offset for length in self.lengths]
-        step = self.target.step(starts, hidden.shape[1], self.cache.capacity)
-        filled = sum(starts) + hidden.shape[1] * self.batch
-        self.bytes_read += (last - first) * (self._layer_bytes + self.cache.bytes_per_token * filled)
-        return self.target.run(hidden, first, last, step, self.cache)
+        return self.step(target, ("shallow", depth), "session", shallow, tokens, starts, cache)
+
+    def _count(self, layers: int, tokens: int, offset: int) -> None:
+        """Add the bytes that `layers` layers read for `tokens` new tokens a row: weights, and the filled cache."""
+        filled = sum(self.lengths) + (offset + tokens) * self.batch
+        self.bytes_read += layers * (self._layer_bytes + self.cache.bytes_per_token * filled)

@@ -16,6 +16,7 @@ from selfdraft.errors import StudyError
 from selfdraft.models.attention import attend
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.config import LlamaConfig
+from selfdraft.models.graphs import Replays
 from selfdraft.models.linear import Linear, RMSNorm
 from selfdraft.models.rope import rotate, rotation_table
 from selfdraft.models.weights import read_tensors
@@ -139,6 +140,7 @@ class Llama(nn.Module):
         self.register_buffer("sin", sin.to(head.device, head.dtype), persistent=False)
         self.cos: Tensor
         self.sin: Tensor
+        self.replays: Replays | None = None  # set where steps are replayed from CUDA graphs
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from selfdraft.errors import StudyError
+from selfdraft.models.graphs import Replays
 from selfdraft.models.llama import Llama, load_target
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
@@ -29,4 +30,7 @@ def start(folder: str | Path, dtype: str, device: str = "auto", threads: int | N
     torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32: identity claims rest on it
     if dtype not in DTYPES:
         raise StudyError(f"dtype: {dtype!r} is unknown; one of {', '.join(DTYPES)} is right")
-    return load_target(folder, DTYPES[dtype], resolve_device(device))
+    target = load_target(folder, DTYPES[dtype], resolve_device(device))
+    if target.device.type == "cuda":
+        target.replays = Replays(target)
+    return target
