@@ -1,11 +1,15 @@
 """The speculative loop returns what vanilla decoding returns, and counts what happened."""
 
+import gc
+import warnings
+
 import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
 from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.loop import speculate, vanilla
+from selfdraft.decoding.lookup_drafter import LookupDrafter
+from selfdraft.decoding.loop import cycles, speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import untrained_exit
@@ -117,3 +121,20 @@ def test_the_private_block_is_back_filled_when_it_shares_no_layer(policy):
     drafter = ExitDrafter(target, untrained_exit(target, 0, "head_block"))
     result = speculate(target, drafter, prompts(5), policy, 3, 40, torch.Generator().manual_seed(0))
     assert {cycle.accepted for cycle in result.cycles if not cycle.cut} == {3}
+
+
+@pytest.mark.parametrize("kind", ["head", "head_block", "lookup"])
+def test_nothing_grows_with_the_answer_but_the_cache(kind):
+    """Bytes of all live tensors, counted between cycles: as many late in an answer as early."""
+    target = tiny_llama(positions=512)
+    exit_ = perturbed_exit(target, 1, "head" if kind == "lookup" else kind)
+    drafter = LookupDrafter(2) if kind == "lookup" else ExitDrafter(target, exit_, adapt=True)
+    seen = []
+    for _ in cycles(target, drafter, [[1, 2, 3]], GREEDY, 3, 400, torch.Generator().manual_seed(0)):
+        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            seen.append(sum(o.numel() * o.element_size() for o in gc.get_objects() if isinstance(o, torch.Tensor)))
+        if len(seen) >= 60:
+            break
+    assert max(seen[40:]) <= max(seen[:20])
