@@ -1,5 +1,6 @@
 # Each target does all the set-up it needs: a virtual environment in .venv, from requirements.lock.
 #   make figures   the default study, from the model to paper_figures/
+#   make benchmarks  other implementations, compilers, batch sizes
 #   make test      every check that CI runs
 # PYTHON=/path/to/python3.12 chooses another Python (3.11 or newer).
 
@@ -9,10 +10,14 @@ BIN := .venv/bin
 CODE := src tests benchmarks
 RULES := Snakefile workflow
 
-.PHONY: figures results assets test lint types unit report lock clean-capture clean-results clean
+.PHONY: figures benchmarks results assets test lint types unit report lock clean-capture clean-results clean
 
 figures: .venv/complete
 	$(BIN)/snakemake --cores all all_figures
+
+# Batch sizes, other implementations, compilers, identity: results/{batch,peers,compile,identity}.csv.
+benchmarks: .venv/complete
+	$(BIN)/snakemake --cores all all_benchmarks
 
 results: .venv/complete
 	$(BIN)/snakemake --cores all all_results

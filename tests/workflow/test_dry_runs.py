@@ -22,14 +22,14 @@ def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure
     }
     assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (10, 10, 25, 2)
     assert jobs["acceptance_of_others"] == 2
-    assert sum(name.startswith("figure_") for name in jobs) == 14
+    assert sum(name.startswith("figure_") for name in jobs) == 11
 
 
 @pytest.mark.parametrize("profile", [[], SLURM], ids=["local", "slurm"])
 def test_the_full_study_is_planned(study, profile):
     jobs = study.to_do(*profile, *FULL)
     assert (jobs["train"], jobs["quality"], jobs["speed"]) == (44, 44, 3)
-    assert sum(name.startswith("figure_") for name in jobs) == 14
+    assert sum(name.startswith("figure_") for name in jobs) == 11
 
 
 def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
@@ -43,6 +43,18 @@ def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
     assert given == {rule for rule, gpu in rules.items() if gpu}
     assert {"train", "speed"} <= given
     assert set(profile["set-resources"]) | set(profile["set-threads"]) <= set(rules)
+
+
+def test_the_benchmarks_are_a_target_of_their_own(study):
+    jobs = study.to_do("--cores", "2", "all_benchmarks")
+    assert {name for name in jobs if name.startswith("figure_")} == {"figure_batch", "figure_peers", "figure_compile"}
+    assert {name: jobs[name] for name in ("batch", "peers", "identity", "compile", "side_table")} == {
+        "batch": 1,
+        "peers": 1,
+        "identity": 1,
+        "compile": 1,
+        "side_table": 3,
+    }
 
 
 def test_all_results_draws_no_figure(study):

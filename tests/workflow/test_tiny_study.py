@@ -21,7 +21,7 @@ def tiny(study):
     """The finished tiny study. Tests that change it put back what they changed."""
     tiny_study(str(study.folder))
     study.configure(start=TINY)
-    done = study.snakemake("--cores", "2", "all_figures", "all_tables")
+    done = study.snakemake("--cores", "2", "all_figures", "all_benchmarks")
     assert done.returncode == 0, done.output
     return study
 
@@ -135,7 +135,7 @@ def test_a_new_layer_trains_only_the_new_draft(tiny):
 
 
 def test_the_report_holds_every_figure(tiny):
-    done = tiny.snakemake("--report", "report.zip", "all_figures")
+    done = tiny.snakemake("--report", "report.zip", "all_figures", "all_benchmarks")
     assert done.returncode == 0, done.output
     names = zipfile.ZipFile(tiny / "report.zip").namelist()
     assert all(any(Path(name).name == f"{figure}.png" for name in names) for figure in [*FIGURES, *TABLE_FIGURES])
