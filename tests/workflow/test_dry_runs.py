@@ -34,10 +34,10 @@ def test_the_full_study_is_planned(study, profile):
 
 def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    rules = {
-        re.match(r"\w+", block)[0]: "gpu=1" in block
-        for block in re.split(r"^(?:use rule \w+ as|rule) ", text, flags=re.MULTILINE)[1:]
-    }
+    rules: dict[str, bool] = {}
+    for block in re.split(r"^(?=use rule |rule )", text, flags=re.MULTILINE)[1:]:
+        used, name = re.match(r"(?:use rule (\w+) as|rule) (\w+)", block).groups()
+        rules[name] = "gpu=1" in block or rules.get(used, False)  # a rule that uses another one keeps its resources
     profile = yaml.safe_load((ROOT / "profiles/slurm-gh200/profile.yaml").read_text())
     given = {rule for rule, resources in profile["set-resources"].items() if resources.get("gpu_model")}
     assert given == {rule for rule, gpu in rules.items() if gpu}
