@@ -96,6 +96,8 @@ WRONG = [
     ("sweeps/gamma/layer", MISSING, "sweeps.gamma.layer: missing; it must be set (or drafter"),
     ("sweeps/drafting/drafting/1", "trim", 'sweeps.drafting.drafting.1: "trim" is not a key of drafting; did you mean'),
     ("figures/peers", {"sweep": "layers"}, "figures.peers.sweep: this figure draws a table of its own"),
+    ("drafters/SmolLM2-135M-Instruct", {"kind": "lookup"}, "drafters.SmolLM2-135M-Instruct: this is the name of the"),
+    ("policies/greedy/temperature", 0.5, "identity.sweeps: none of their policies is greedy (temperature 0)"),
     ("compile/layer", [3], 'compile.layer: unknown key; did you mean "layers"?'),
 ]
 

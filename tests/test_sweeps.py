@@ -158,3 +158,7 @@ def test_the_hash_of_some_sections_knows_only_those():
 def test_settings_are_the_same_text_in_any_order():
     assert sweeps.settings_of({"a": {"y": 1, "x": 2}}, "a") == sweeps.settings_of({"a": {"x": 2, "y": 1}}, "a")
     assert sweeps.settings_of({"a": {"y": 1, "x": 2}}, "a", without=["y"]) == '{"x":2}'
+
+
+def test_the_target_must_have_the_layers_of_peers_and_compile_too():
+    assert sweeps.layers(CONFIG | {"peers": {"layer": 8}, "compile": {"layers": [20]}}) == [1, 3, 8, 20]

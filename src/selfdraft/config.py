@@ -78,9 +78,15 @@ def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -
         return
     for name, sweep in config["sweeps"].items():
         for position, layer in enumerate(sweep.get("layer", [])):
-            if layer >= layers:
-                key = f"sweeps.{name}.layer.{position}"
-                raise StudyError(f"{path}: {key}: {layer} is not a layer of the target (0…{layers - 1})")
+            _check_layer(layer, layers, f"{path}: sweeps.{name}.layer.{position}")
+    _check_layer(config.get("peers", {}).get("layer", 0), layers, f"{path}: peers.layer")
+    for position, layer in enumerate(config.get("compile", {}).get("layers", [])):
+        _check_layer(layer, layers, f"{path}: compile.layers.{position}")
+
+
+def _check_layer(layer: int, layers: int, where: str) -> None:
+    if layer >= layers:
+        raise StudyError(f"{where}: {layer} is not a layer of the target (0…{layers - 1})")
 
 
 def files_on_disk(source: dict[str, Any]) -> list[str]:
@@ -229,6 +235,8 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     if FIXED in config["drafting"]:
         yield f"drafting.{FIXED}: this name means gamma tokens from the whole vocabulary; choose another one"
     for name, made in config["drafters"].items():
+        if name == config["target"]["name"]:
+            yield f"drafters.{name}: this is the name of the target; choose another one"
         wanted, other = ("max_ngram", "source") if made["kind"] == "lookup" else ("source", "max_ngram")
         if other in made:
             yield f"drafters.{name}.{other}: does not go with kind {made['kind']}"
@@ -239,6 +247,10 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
             if sweep not in config["sweeps"]:
                 hint = _suggestion(sweep, list(config["sweeps"]))
                 yield f"{section}.sweeps.{position}: {_shown(sweep)} is not a key of sweeps; {hint}"
+    if "identity" in config:
+        chosen = {policy for name in config["identity"]["sweeps"] for policy in config["sweeps"][name]["policy"]}
+        if all(config["policies"][policy]["temperature"] > 0 for policy in chosen):
+            yield "identity.sweeps: none of their policies is greedy (temperature 0); identity means nothing else"
     prompts = config["data"]["prompts"]
     for section in ("acceptance", "peers", "identity"):
         asked = config.get(section, {}).get("prompts", 0)

@@ -106,8 +106,10 @@ def policies(config: Config) -> list[str]:
 
 
 def layers(config: Config) -> list[int]:
-    """The exit layers of all sweeps, ascending."""
-    return sorted({checkpoint.layer for checkpoint in checkpoints(config)})
+    """The exit layers of all sweeps, of peers and of compile, ascending: the target must have them."""
+    beside = [config["peers"]["layer"]] if "layer" in config.get("peers", {}) else []
+    beside += config.get("compile", {}).get("layers", [])
+    return sorted({checkpoint.layer for checkpoint in checkpoints(config)} | set(beside))
 
 
 def depth(draft: Checkpoint) -> int:
