@@ -48,7 +48,7 @@ def expected(messages: list[dict[str, str]]) -> list[str]:
 
 
 def test_the_mask_decodes_back_to_the_answers_with_their_end(folder):
-    records = clean_records(conversations(40, seed=5), [], True, "tiny").conversations
+    records = clean_records(conversations(40, seed=5), [], True, "tiny").items
     for row in records:
         assert answers(folder, list(row.messages))[0] == expected(list(row.messages))
 

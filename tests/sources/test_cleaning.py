@@ -18,7 +18,7 @@ def cleaned(*records, english_only=True):
 
 
 def roles_and_texts(found):
-    return [[(message["role"][0], message["content"]) for message in row.messages] for row in found.conversations]
+    return [[(message["role"][0], message["content"]) for message in row.messages] for row in found.items]
 
 
 def text_of(raw, role="assistant"):
@@ -83,7 +83,7 @@ def test_each_drop_has_a_reason_and_read_is_kept_plus_dropped():
         record(("human", "¿Qué es la vida?"), ("gpt", "La vida es el camino que se hace para los demás.")),
         OTHER,
     )
-    assert [row.id for row in found.conversations] == ["a_0", "b_0"]
+    assert [row.id for row in found.items] == ["a_0", "b_0"]
     assert found.dropped == {
         "duplicate": 1,
         "no turns": 1,
@@ -97,16 +97,16 @@ def test_each_drop_has_a_reason_and_read_is_kept_plus_dropped():
 
 def test_ids_that_come_twice_are_told_apart():
     again = record(("human", "And back?"), ("gpt", "The same way, on the right."))
-    assert [row.id for row in cleaned(GOOD, again).conversations] == ["a_0", "a_0#2"]
+    assert [row.id for row in cleaned(GOOD, again).items] == ["a_0", "a_0#2"]
 
 
 def test_other_languages_stay_when_they_are_asked_for():
     spanish = record(("human", "¿Qué es la vida?"), ("gpt", "La vida es el camino que se hace."))
-    assert len(cleaned(spanish, english_only=False).conversations) == 1
+    assert len(cleaned(spanish, english_only=False).items) == 1
 
 
 def test_empty_after_cleaning_says_why():
-    with pytest.raises(StudyError, match=r"test\.json: empty after cleaning: 2 conversations read, 2 no turns"):
+    with pytest.raises(StudyError, match=r"test\.json: empty after cleaning: 2 records read, 2 no turns"):
         cleaned(record(), record())
 
 

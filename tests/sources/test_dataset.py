@@ -10,7 +10,8 @@ from selfdraft.cli import main
 from selfdraft.errors import StudyError
 from selfdraft.sequences import SPLITS, read_prompts, read_sequences
 from selfdraft.sources.chat import ChatTokenizer
-from selfdraft.sources.dataset import DataSettings, build_dataset
+from selfdraft.sources.data_settings import only_part
+from selfdraft.sources.dataset import build_dataset
 
 SETTINGS: dict[str, Any] = {
     "english_only": True,
@@ -36,9 +37,8 @@ def chats(tmp_path: Path) -> Path:
 
 
 def build(chats: Path, target: Path, out: Path, **changes: Any) -> dict[str, Any]:
-    settings = DataSettings.from_mapping({**SETTINGS, **changes})
-    source = {"kind": "path", "path": str(chats)}
-    return build_dataset("tiny", source, target, out, settings, out.parent / "cache")
+    parts, settings = only_part({"kind": "path", "path": str(chats)}, {**SETTINGS, **changes})
+    return build_dataset("tiny", parts, target, out, settings, out.parent / "cache")
 
 
 def test_splits_fill_their_budgets_and_share_no_origin(chats, target, tmp_path):
@@ -131,7 +131,7 @@ def test_lengths_beyond_the_context_are_refused(chats, target, tmp_path, key):
 
 def test_nothing_left_after_cleaning_names_the_file_and_writes_nothing(chats, target, tmp_path):
     chats.write_text(json.dumps([{"id": "a_0", "conversations": []}]))
-    with pytest.raises(StudyError, match=r"chats\.json: empty after cleaning: 1 conversations read, 1 no turns"):
+    with pytest.raises(StudyError, match=r"chats\.json: empty after cleaning: 1 records read, 1 no turns"):
         build(chats, target, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -162,14 +162,14 @@ def test_a_budget_that_cannot_be_filled_is_said_aloud(chats, target, tmp_path, c
 )
 def test_a_wrong_setting_is_named(change, said):
     with pytest.raises(StudyError, match=said):
-        DataSettings.from_mapping({**SETTINGS, **change})
+        only_part({"kind": "path", "path": "x"}, {**SETTINGS, **change})
 
 
 def test_the_default_data_are_as_assets_say(real_cache, real_target, default_study, tmp_path):
     section = {key: value for key, value in default_study["data"].items() if key not in ("name", "source")}
     source = default_study["data"]["source"]
-    settings = DataSettings.from_mapping(section)
-    summary = build_dataset("sharegpt", source, real_target, tmp_path / "out", settings, real_cache)
+    parts, settings = only_part(source, section)
+    summary = build_dataset("sharegpt", parts, real_target, tmp_path / "out", settings, real_cache)
     assert summary["read"] == 17671
     assert summary["truncated"]["characters_lost"] == 2987
     assert summary["changed"]["system turn removed"] == 41

@@ -8,7 +8,7 @@ from huggingface_hub import constants, errors
 from tiny import tiny_conversations, tiny_target
 
 from selfdraft.errors import StudyError
-from selfdraft.sources.conversation_files import read_source
+from selfdraft.sources.data_files import read_source
 from selfdraft.sources.target import build_target
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -31,15 +31,15 @@ def test_a_model_of_the_hub_becomes_a_target(hub_cache, tmp_path):
 
 
 def test_data_of_the_hub_are_read_from_their_files(hub_cache):
-    records, origin = read_source({**SOURCE, "files": ["chats.json"]}, hub_cache)
-    assert len(records.records) == 12
-    assert set(origin["sha256"]) == {"chats.json"}
+    reading = read_source({**SOURCE, "files": ["chats.json"]}, hub_cache)
+    assert len(list(reading.records)) == 12
+    assert set(reading.origin["sha256"]) == {"chats.json"}
 
 
 def test_a_split_of_a_hub_dataset_goes_through_datasets(hub_cache):
-    records, _ = read_source({**SOURCE, "split": "train"}, hub_cache)
-    assert len(records.records) == 12
-    assert records.records[0]["conversations"][0]["from"] == "human"
+    records = list(read_source({**SOURCE, "split": "train"}, hub_cache).records)
+    assert len(records) == 12
+    assert records[0]["conversations"][0]["from"] == "human"
 
 
 def test_a_branch_is_no_revision(tmp_path):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ class ChatTokenizer:
         self.special_tokens = sorted(token.content for token in added if token.special)
         self._tokens = template_tokens
         self._template = compile_template(template, name, today)
+
+    @cached_property
+    def lead(self) -> list[int]:
+        """Tokens that the tokenizer itself puts before a text without template: Llama 3's, and none of SmolLM2."""
+        plain, whole = self.encode("a"), list(self.tokenizer.encode("a", add_special_tokens=True).ids)
+        begins = [start for start in range(len(whole)) if whole[start : start + len(plain)] == plain]
+        return whole[: begins[0]] if begins else []
 
     @classmethod
     def from_folder(cls, folder: str | Path, today: datetime | None = None) -> "ChatTokenizer":

