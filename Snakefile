@@ -41,6 +41,8 @@ STATES = collect(
     f"{CAPTURE}/depth{{depth}}.safetensors",
     depth=lookup(dpath="layer{layer}_T{T}_{capacity}", within=sweeps.depth_by_draft(config)),
 )
+DOMAIN_DRAFTS = sweeps.trained(sweeps.points_for(config, "domains"))
+DOMAIN_DEPTHS = sweeps.depths(DOMAIN_DRAFTS)
 DRAFT_MODELS = collect(
     "results/target/{name}/{file}",
     name=sweeps.draft_models(config),
@@ -56,16 +58,18 @@ wildcard_constraints:
     T=r"\d+\.\d+",
     capacity="head|head_block",
     gamma=r"\d+",
-    policy="|".join(map(re.escape, config["policies"])),
+    policy=sweeps.any_of(config["policies"]),
     drafting="|".join(map(re.escape, sweeps.ways_of_drafting(config))),
-    drafter="|".join(map(re.escape, config["drafters"])) or "none",
-    model="|".join(map(re.escape, sweeps.draft_models(config))) or "none",
+    drafter=sweeps.any_of(config["drafters"]),
+    model=sweeps.any_of(sweeps.draft_models(config)),
+    set=sweeps.any_of(sweeps.sets(config)),
 
 
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/quality.smk"
 include: "workflow/rules/acceptance.smk"
+include: "workflow/rules/domains.smk"
 include: "workflow/rules/speed.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/side_tables.smk"

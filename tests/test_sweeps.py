@@ -15,6 +15,7 @@ def sweep(**lists):
 
 CONFIG = {
     "target": {"name": "t"},
+    "data": {"name": "chats"},
     "policies": {"greedy": {"temperature": 0.0}, "t0.7": {"temperature": 0.7}},
     "sweeps": {
         "layers": sweep(layer=[1, 3], capacity=["head", "head_block"], policy=["greedy", "t0.7"]),
@@ -132,14 +133,60 @@ def test_figures_are_those_that_the_package_draws():
 
 def test_a_figure_draws_its_usual_sweep_or_the_one_it_names():
     figures = sweeps.figures(CONFIG)
-    assert figures["layer_sweep"]["sweep"] == CONFIG["sweeps"]["layers"]
-    assert figures["pareto"]["sweep"] == CONFIG["sweeps"]["gamma"]
+    own = {"dataset": ["chats"]}  # never the same points on other text
+    assert figures["layer_sweep"]["sweep"] == CONFIG["sweeps"]["layers"] | own
+    assert figures["pareto"]["sweep"] == CONFIG["sweeps"]["gamma"] | own
     assert figures["pareto"]["style"] == {"width": 4}
     assert figures["gamma"]["drafts"] == ["layer3_T1.0_head"]
 
 
 def test_a_figure_without_its_sweep_is_left_out():
     assert "temperature" not in sweeps.figures(CONFIG)
+
+
+DOMAINS = OTHERS | {
+    "domains": {
+        "sweeps": ["ways", "others"],
+        "sets": {
+            "news": {"shape": "text", "source": {"kind": "path"}, "held_out_tokens": 9, "sequence_length": 32},
+            "code": {"shape": "prompts", "source": {"kind": "path"}, "prompts": 3, "prompt_length": [1, 9]},
+            "more": {"shape": "conversations", "source": {"kind": "path"}, "held_out_tokens": 9, "prompts": 3},
+        },
+    }
+}
+
+
+def test_a_set_is_measured_for_what_it_says_how_much_of():
+    assert sweeps.sets_with(DOMAINS, "held_out_tokens") == ["news", "more"]
+    assert sweeps.sets_with(DOMAINS, "prompts") == ["code", "more"]
+    assert sweeps.sets_with(DOMAINS, "prompts", "held_out_tokens") == ["more"]
+    assert sweeps.sets_with(DOMAINS, "held_out_tokens", without="prompts") == ["news"]
+    assert sweeps.sets_with(CONFIG, "prompts") == []
+    assert {point.draft.name for point in sweeps.points_for(DOMAINS, "domains")} == {
+        "layer1_T1.0_head", "lookup", "small",
+    }  # fmt: skip
+
+
+def test_nothing_of_a_set_is_trained_on():
+    settings = {name: json.loads(text) for name, text in sweeps.set_settings(DOMAINS).items()}
+    assert settings["news"] == {"shape": "text", "splits": ["held_out"], "held_out_tokens": 9, "sequence_length": 32}
+    assert settings["code"] == {"shape": "prompts", "splits": [], "prompts": 3, "prompt_length": [1, 9]}
+
+
+def test_other_text_needs_no_other_draft_and_no_other_point_of_the_study():
+    assert sweeps.checkpoints(DOMAINS) == sweeps.checkpoints(OTHERS)
+    assert sweeps.points(DOMAINS) == sweeps.points(OTHERS)
+
+
+def test_the_figure_of_other_text_draws_all_sets_the_studys_own_first():
+    drawn = sweeps.figures(DOMAINS)["domains"]
+    assert drawn["sweep"] == {"dataset": ["chats", "news", "code", "more"], "drafting": ["fixed", "trimmed"]}
+    assert "domains" not in sweeps.figures(OTHERS)
+
+
+def test_a_pattern_of_names_takes_them_by_the_letter():
+    assert sweeps.any_of(["a.b", "c"]) == r"a\.b|c"
+    assert sweeps.any_of([]) == "none"
 
 
 def test_the_config_hash_is_canonical_and_leaves_out_the_looks():

@@ -195,10 +195,12 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
                 yield f"sweeps.{name}.policy.{position}: {_shown(policy)} is not a key of policies; {hint}"
         yield from _sweep_contradictions(name, sweep, list(config["drafters"]), [FIXED, *config["drafting"]])
     yield from _section_contradictions(config)
+    yield from _domain_contradictions(config)
     for name, figure in config["figures"].items():
-        if name in TABLE_FIGURES:
+        if name in TABLE_FIGURES or name == "domains":
             if "sweep" in figure:
-                yield f"figures.{name}.sweep: this figure draws a table of its own, not a sweep; leave it out"
+                what = "all that domains measures" if name == "domains" else "a table of its own"
+                yield f"figures.{name}.sweep: this figure draws {what}, not a sweep; leave it out"
             continue
         sweep = figure.get("sweep", FIGURES[name])
         if sweep not in sweeps and "sweep" in figure:
@@ -242,7 +244,7 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
             yield f"drafters.{name}.{other}: does not go with kind {made['kind']}"
         if wanted == "source" and wanted not in made:
             yield f"drafters.{name}.source: missing; it must be set"
-    for section in ("batch", "identity"):
+    for section in ("batch", "identity", "domains"):
         for position, sweep in enumerate(config.get(section, {}).get("sweeps", [])):
             if sweep not in config["sweeps"]:
                 hint = _suggestion(sweep, list(config["sweeps"]))
@@ -263,3 +265,29 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     model = config.get("peers", {}).get("draft_model")
     if model is not None and config["drafters"].get(model, {}).get("kind") != "model":
         yield f"peers.draft_model: {_shown(model)} is not a drafter of kind model"
+
+
+def _domain_contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Data sets of `domains` whose name is taken, that measure nothing, or whose settings do not go together."""
+    section = config.get("domains", {"sweeps": [], "sets": {}})
+    sweeps = [config["sweeps"][name] for name in section["sweeps"]]
+    for name, made in section["sets"].items():
+        where = f"domains.sets.{name}"
+        for other in ("data", "target"):
+            if name == config[other]["name"]:
+                yield f"{where}: this is the name of {other}; choose another one"
+        unfit = {"text": "prompts", "prompts": "held_out_tokens"}.get(made["shape"])
+        if unfit in made:
+            yield f"{where}.{unfit}: does not go with shape {made['shape']}"
+        if not {"held_out_tokens", "prompts"} & set(made):
+            yield f"{where}: measures nothing; set held_out_tokens (for quality) or prompts (for acceptance)"
+        for key, needed in (("sequence_length", "held_out_tokens"), ("prompt_length", "prompts")):
+            if key in made and needed not in made:
+                yield f"{where}.{key}: does not go without {needed}"
+        if "prompts" in made and "prompt_length" not in made:
+            yield f"{where}.prompt_length: missing; prompts go with their shortest and longest length"
+        shortest, longest = made.get("prompt_length", (0, 0))
+        if shortest > longest:
+            yield f"{where}.prompt_length: {shortest} > {longest}; the shortest comes first"
+        if "held_out_tokens" in made and all("drafter" in sweep for sweep in sweeps):
+            yield f"{where}.held_out_tokens: quality is of trained drafts; none of domains.sweeps has any"

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
 from typing import Any
+
+from selfdraft.capacities import shared_depth
 
 Config = dict[str, Any]
 
@@ -23,6 +26,7 @@ FIGURES = {
     "predicted_speedup": "layers",
     "cycle_time": "layers",
     "drafting": "drafting",
+    "domains": "domains",  # no sweep: all that the section `domains` measures
 }
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
@@ -113,12 +117,8 @@ def layers(config: Config) -> list[int]:
 
 
 def depth(draft: Checkpoint) -> int:
-    """The depth (hidden state after that many layers) whose captured states the draft trains on.
-
-    A head reads the state after its exit layer, depth layer + 1; head and block read the state
-    before that layer, depth `layer`, and run the layer themselves.
-    """
-    return draft.layer + (draft.capacity == "head")
+    """The depth (hidden state after that many layers) whose captured states the draft trains on."""
+    return shared_depth(draft.layer, draft.capacity)
 
 
 def depths(drafts: Iterable[Checkpoint]) -> list[int]:
@@ -182,6 +182,38 @@ def side_tables(config: Config) -> list[str]:
     return [name for name in ("batch", "peers", "identity", "compile") if name in config]
 
 
+def sets(config: Config) -> dict[str, dict[str, Any]]:
+    """The data sets of `domains` by name; none without the section."""
+    return config.get("domains", {}).get("sets", {})
+
+
+def sets_with(config: Config, *keys: str, without: str | None = None) -> list[str]:
+    """The data sets of `domains` that have the keys: `held_out_tokens` for quality, `prompts` for acceptance."""
+    return [name for name, made in sets(config).items() if {*keys} <= {*made} and without not in made]
+
+
+def set_settings(config: Config) -> dict[str, str]:
+    """What the data stage is told of each set of `domains`, as JSON, by name: nothing of it is trained on."""
+    return {
+        name: as_json(
+            {key: value for key, value in made.items() if key != "source"}
+            | {"splits": ["held_out"] if "held_out_tokens" in made else []}
+        )
+        for name, made in sets(config).items()
+    }
+
+
+def any_of(names: Iterable[str]) -> str:
+    """The pattern of a wildcard that is one of the names; of none if there are none."""
+    return "|".join(map(re.escape, names)) or "none"
+
+
+def domains_grid(config: Config) -> dict[str, list[str]]:
+    """What the figure `domains` draws: the study's own data set, then the others, in all ways of drafting."""
+    ways = dict.fromkeys([FIXED, *(point.drafting for point in points_for(config, "domains"))])
+    return {"dataset": [config["data"]["name"], *sets(config)], "drafting": list(ways)}
+
+
 def trained(chosen: Iterable[Point]) -> list[Checkpoint]:
     """The trained drafts among some points, without repeats."""
     return list(dict.fromkeys(point.draft for point in chosen if isinstance(point.draft, Checkpoint)))
@@ -222,15 +254,19 @@ def settings_of(config: Config, section: str, without: Iterable[str] = ()) -> st
 def figures(config: Config) -> dict[str, dict[str, Any]]:
     """What each figure draws: name -> {"sweep": its lists, "drafts": its drafts' names, "style": settings}.
 
-    A figure whose usual sweep is not in the config, and that names no other one, is left out.
+    A figure whose usual sweep (or section) is not in the config, and that names no other one, is left out.
     """
     chosen = {}
     for name, usual in FIGURES.items():
         style = dict(config["figures"].get(name) or {})
         sweep = style.pop("sweep", usual)
-        if sweep in config["sweeps"]:
+        if name == "domains":
+            if "domains" in config:
+                chosen[name] = {"sweep": domains_grid(config), "drafts": [], "style": style}
+        elif sweep in config["sweeps"]:
             grid = config["sweeps"][sweep]
             drafts = [draft.name for draft in trained(points_of(grid))]
+            grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
     for name, section in TABLE_FIGURES.items():
         if section in config:

@@ -14,20 +14,31 @@ from selfdraft.statistics.bootstrap import Bootstrap
 from selfdraft.statistics.tables import make_results, write_results
 
 
-def with_results(folder, **sizes):
-    study = synthetic_study.write_study(folder, **sizes)
+def write_table(study):
     tables = [study / f"{kind}.csv" for kind in ("quality", "acceptance", "speed")]
     columns, rows = make_results(*tables, 31.0, Bootstrap(resamples=199), "abc", "123")
     write_results(study / "results.csv", columns, rows)
     return study
 
 
+def with_results(folder, **sizes):
+    return write_table(synthetic_study.write_study(folder, **sizes))
+
+
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """The default study's sweeps, with intervals."""
+    """The default study's sweeps, with intervals; in its folder `domains` the same on other data sets too."""
     made = with_results(tmp_path_factory.mktemp("study"), conversations=20, prompts=10)
     side_tables.write_all(made)
+    write_table(synthetic_study.write_domains(made, made / "domains", conversations=20, prompts=10))
     return made
+
+
+@pytest.fixture(scope="session")
+def seven(tmp_path_factory):
+    """All capacities at one layer."""
+    sizes = {"conversations": 20, "prompts": 10}
+    return with_results(tmp_path_factory.mktemp("seven"), sweeps={"one": synthetic_study.CAPACITIES}, **sizes)
 
 
 @pytest.fixture(scope="session")

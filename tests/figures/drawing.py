@@ -13,10 +13,18 @@ OF_RESULTS = [name for name in FIGURES if name not in OPTION]
 
 
 def sweep_of(name):
+    if name == "domains":
+        return {"dataset": ["sharegpt", *synthetic_study.DOMAINS]}
     return {} if name in TABLE else synthetic_study.SWEEPS[SWEEP.get(name, "layers")]
 
 
+def tables_of(name, study):
+    """Where the tables lie: those of `domains` in a folder of their own, if the study has one."""
+    return study / name if (study / name).is_dir() else study
+
+
 def arguments(name, study, out, sweep="{}", style="{}"):
+    study = tables_of(name, study)
     logs = [str(path) for path in sorted(study.glob("checkpoints/*/train_log.jsonl"))]
     files = {"--acceptance": [f"{study}/acceptance.csv"], "--logs": logs, "--table": [f"{study}/{TABLE.get(name)}"]}
     option = OPTION.get(name, "--results")
@@ -25,6 +33,7 @@ def arguments(name, study, out, sweep="{}", style="{}"):
 
 
 def drawn(name, study, sweep=None):
+    study = tables_of(name, study)
     logs = tuple(sorted(study.glob("checkpoints/*/train_log.jsonl")))
     sweep = checked_sweep(sweep_of(name) if sweep is None else sweep)
     table = study / TABLE.get(name, "")

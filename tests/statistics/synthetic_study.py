@@ -50,6 +50,26 @@ SWEEPS = {
 DRAFTING = {"fixed": (1.0, 1.0), "confident": (1.04, 0.6), "trimmed": (0.94, 0.75), "adaptive": (1.02, 0.7)}
 KL = {"head": (7.5, 7.1, 6.5, 0.0), "head_block": (4.6, 3.8, 2.3, 0.0)}
 ALPHA = {"head": (0.22, 0.27, 0.35, 0.999), "head_block": (0.38, 0.47, 0.62, 0.999)}
+TRAINED = {"head": 28_311_552, "head_block": 31_850_496}
+# the other capacities, measured at one layer
+CAPACITIES = {
+    "layer": [21],
+    "T": [1.0],
+    "capacity": ["head", "head_block", "norm", "translator", "low_rank_head", "adapter", "lora"],
+    "gamma": [4],
+    "policy": ["greedy", "t0.7"],
+}
+for name, kl, alpha, trained in (
+    ("norm", 9.1, 0.2, 576),
+    ("translator", 4.4, 0.45, 332_352),
+    ("low_rank_head", 6.9, 0.3, 3_182_656),
+    ("adapter", 3.6, 0.5, 1_106_496),
+    ("lora", 3.9, 0.48, 1_075_008),
+):
+    KL[name], ALPHA[name], TRAINED[name] = (kl,) * 4, (alpha,) * 4, trained
+# data sets that the sweep `domains` is measured on besides its own: KL against it (or none), acceptance against it
+DOMAINS = {"news": (1.6, None), "code": (None, 0.7), "other_chats": (1.05, 0.97)}
+OF_DOMAINS = {"layer": [21], "T": [1.0], "capacity": ["head", "head_block"], "gamma": [4], "policy": ["greedy"]}
 VANILLA_STEP_S = 0.030
 
 
@@ -89,8 +109,8 @@ def quality_rows(point, conversations, rng):
             "agreement_sum": rng.binomial(tokens, agreement),
             "teacher_ce_sum": tokens * teacher_ce,
             "teacher_top1_sum": shared.binomial(tokens, 0.62),
-            "trained_parameters": 28_311_552 if point["capacity"] == "head" else 31_850_496,
-            "trained_bytes": 56_623_104 if point["capacity"] == "head" else 63_700_992,
+            "trained_parameters": TRAINED[point["capacity"]],
+            "trained_bytes": 2 * TRAINED[point["capacity"]],
         }
 
 
@@ -222,6 +242,40 @@ def write_study(out, sweeps=SWEEPS, conversations=60, prompts=24, speed_prompts=
         log = out / "checkpoints" / f"layer{layer}_T{T}_{capacity}" / "train_log.jsonl"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("".join(json.dumps(line) + "\n" for line in log_lines(point, rng)))
+    return out
+
+
+def lookup(point):
+    """The same point drafted by prompt lookup, which has nothing that is trained."""
+    return point | {"drafter": "lookup"} | dict.fromkeys(("layer", "T", "capacity", "objective", "seed"), "")
+
+
+def acceptance_of_lookup(point, prompts, rng, hard):
+    """Rows per cycle of prompt lookup; `point` is a trained one that it is compared with."""
+    return [row | lookup(point) for row in acceptance_rows(point, prompts, rng, 0.5 * hard)]
+
+
+def write_domains(study, out, conversations=60, prompts=24, seed=1):
+    """Write to `out` the tables of `study` with the points of OF_DOMAINS, and lookup, on other data sets too."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    measured = points({"domains": OF_DOMAINS})
+    more = {"quality": [], "speed": []}
+    more["acceptance"] = acceptance_of_lookup(measured[0], prompts, rng, np.full(prompts, 0.9))
+    for dataset, (kl, alpha) in DOMAINS.items():
+        of_set = [point | {"dataset": dataset} for point in measured]
+        if kl:
+            rows = [row for point in of_set for row in quality_rows(point, conversations, rng)]
+            more["quality"] += [row | {"kl_sum": kl * row["kl_sum"]} for row in rows]
+        if alpha:
+            hard = np.full(prompts, alpha)
+            more["acceptance"] += [row for point in of_set for row in acceptance_rows(point, prompts, rng, hard)]
+            more["acceptance"] += acceptance_of_lookup(of_set[0], prompts, rng, hard)
+    for kind, rows in more.items():
+        with (Path(study) / f"{kind}.csv").open(newline="") as file:
+            have = list(csv.DictReader(file))
+        write_csv(out / f"{kind}.csv", RAW_COLUMNS[kind], [*have, *rows])
     return out
 
 

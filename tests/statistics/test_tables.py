@@ -138,6 +138,47 @@ def test_a_checkpoint_with_quality_alone_keeps_its_row(study):
     assert [(row["layer"], row["policy"], row["gamma"]) for row in rows] == [("6", "", ""), ("21", "", "")]
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """Points of one draft on its own data set, and on others: quality alone, acceptance alone, both."""
+    sweeps = {"domains": synthetic.OF_DOMAINS}
+    folder = tmp_path_factory.mktemp("elsewhere")
+    own = synthetic.write_study(folder / "own", sweeps, conversations=12, prompts=10)
+    return synthetic.write_domains(own, folder / "all", conversations=12, prompts=10)
+
+
+def test_each_data_set_has_rows_of_its_own_with_what_was_measured_on_it(elsewhere):
+    rows = [row for row in results(elsewhere)[1] if row["capacity"] == "head"]
+    by_set = {row["dataset"]: row for row in rows}
+    assert len(by_set) == len(rows) == 4
+    found = {name: tuple(key in row for key in ("kl", "accepted_mean", "speedup")) for name, row in by_set.items()}
+    assert found == {
+        "sharegpt": (True, True, True),
+        "news": (True, False, False),
+        "code": (False, True, False),
+        "other_chats": (True, True, False),
+    }
+    assert by_set["news"]["policy"] == by_set["news"]["gamma"] == ""
+    raw = {kind: pd.read_csv(elsewhere / f"{kind}.csv") for kind in ("quality", "acceptance")}
+    for dataset, row in by_set.items():
+        part = {kind: table[(table.dataset == dataset) & (table.capacity == "head")] for kind, table in raw.items()}
+        if "kl" in row:
+            assert float(row["kl"]) == pytest.approx(part["quality"].kl_sum.sum() / part["quality"].tokens.sum())
+        if "accepted_mean" in row:
+            assert float(row["accepted_mean"]) == pytest.approx(part["acceptance"].query("cut == 0").accepted.mean())
+
+
+def test_what_is_measured_on_other_text_changes_nothing_on_the_studys_own(elsewhere):
+    own = [row for row in results(elsewhere)[1] if row["dataset"] == "sharegpt" and row["drafter"] == "early_exit"]
+    assert own == results(elsewhere.parent / "own")[1]
+
+
+def test_lookup_has_a_row_on_each_data_set_with_prompts_and_no_quality(elsewhere):
+    rows = [row for row in results(elsewhere)[1] if row["drafter"] == "lookup"]
+    assert {row["dataset"] for row in rows} == {"sharegpt", "code", "other_chats"}
+    assert not any("kl" in row for row in rows)
+
+
 def test_the_order_of_the_raw_rows_and_the_spelling_of_numbers_do_not_matter(study, tmp_path):
     for kind in ("quality", "acceptance", "speed"):
         raw = pd.read_csv(study / f"{kind}.csv", dtype=str, keep_default_na=False).sample(frac=1, random_state=3)

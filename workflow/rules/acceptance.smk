@@ -69,6 +69,11 @@ use rule acceptance as acceptance_of_others with:
 rule gather_acceptance:
     input:
         tables=collect("results/raw/acceptance/{point.name}.csv", point=sweeps.points(config)),
+        domains=collect(
+            "results/raw/domains/{set}/acceptance/{point.name}.csv",
+            set=sweeps.sets_with(config, "prompts"),
+            point=sweeps.points_for(config, "domains"),
+        ),
         code=imports.code_of("gather"),
     output:
         "results/acceptance.csv",
@@ -84,4 +89,4 @@ rule gather_acceptance:
     message:
         "Gather the acceptance tables"
     shell:
-        "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"
+        "python -m selfdraft gather --tables {input.tables:q} {input.domains:q} --out {output:q} > {log} 2>&1"

@@ -39,6 +39,11 @@ rule quality:
 rule gather_quality:
     input:
         tables=collect("results/raw/quality/{draft.name}.csv", draft=sweeps.checkpoints(config)),
+        domains=collect(
+            "results/raw/domains/{set}/quality/{draft.name}.csv",
+            set=sweeps.sets_with(config, "held_out_tokens"),
+            draft=DOMAIN_DRAFTS,
+        ),
         code=imports.code_of("gather"),
     output:
         "results/quality.csv",
@@ -54,4 +59,4 @@ rule gather_quality:
     message:
         "Gather the quality tables"
     shell:
-        "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"
+        "python -m selfdraft gather --tables {input.tables:q} {input.domains:q} --out {output:q} > {log} 2>&1"

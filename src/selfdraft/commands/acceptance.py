@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafter", help="instead of a checkpoint: the name of one of --drafters")
     parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
     parser.add_argument("--drafting", default="{}", help='the way of drafting, as JSON: {"vocabulary": 8192}')
+    parser.add_argument("--trained-on", help="data that a trimmed vocabulary is counted on (default: --data)")
     parser.add_argument("--gamma", required=True, type=int, help="tokens drafted per cycle")
     parser.add_argument("--policy", required=True, help="the policy's name")
     parser.add_argument("--policy-settings", required=True, help="temperature, top_p, top_k as JSON")
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
         {drafting.name: drafting},
         target,
         args.data,
+        args.trained_on,
     )
     target.pack()
     rows = acceptance_rows(

@@ -78,9 +78,11 @@ def measured_points(
     drafting: Mapping[str, "Drafting"],
     target: "Llama",
     data: str,
+    counted: str | None = None,
 ) -> list[Measured]:
     """Build each (draft, way of drafting) once; the target may be packed afterwards, not before.
 
+    Trimmed vocabularies are the most frequent tokens of the training split of `counted` (or of `data`).
     Raises StudyError for a point whose draft or way of drafting is not given.
     """
     from selfdraft.decoding.build import exit_drafter, other_drafter
@@ -96,7 +98,7 @@ def measured_points(
         if way not in drafting:
             raise StudyError(f"--points: {way!r} is not among --drafting ({', '.join(drafting)})")
         settings: dict[str, Any] = {"dataset": dataset, "drafting": way}
-        ids = kept_ids(drafting[way], data, target.config.vocab_size)
+        ids = kept_ids(drafting[way], counted or data, target.config.vocab_size)
         if name in folders:
             drafter, config = exit_drafter(folders[name], target, drafting[way], ids)
             built[name, way] = drafter, checkpoint_settings(config) | settings

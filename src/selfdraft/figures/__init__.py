@@ -20,6 +20,7 @@ FIGURES = {
         "predicted_speedup",
         "cycle_time",
         "drafting",
+        "domains",
         "batch",
         "peers",
         "compile",

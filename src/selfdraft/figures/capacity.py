@@ -1,13 +1,17 @@
-"""Head alone against head + last block: KL, accepted_mean and speed-up, side by side at each layer."""
+"""What is trained of an exit: KL, accepted_mean and speed-up of the capacities, by exit layer or by size."""
 
+import math
+from dataclasses import replace
+
+import pandas as pd
 from matplotlib.figure import Figure
 
 from selfdraft.figures import style
-from selfdraft.figures.bars import grouped, name_groups
+from selfdraft.figures.bars import grouped, name_groups, name_rows
 from selfdraft.figures.inputs import Inputs
-from selfdraft.figures.series import OF_DECODING, lines, split
+from selfdraft.figures.series import OF_DECODING, capacities, kind, lines, split
 
-MOST_GROUPS = 8  # with more layers, bars are too thin: points and lines instead
+MOST_GROUPS, MOST_BARS = 8, 32  # with more, bars are too thin: points and lines instead
 PANELS = {
     "kl": "kl (nats/token)",
     "accepted_mean": "accepted_mean (tokens/cycle)",
@@ -16,10 +20,18 @@ PANELS = {
 
 
 def draw(inputs: Inputs) -> Figure:
-    """Three panels over the layer; a bar (or a line) per capacity, and per policy if there are several."""
+    """Three panels over the layer; at one layer alone, a row per capacity, from few trained parameters to many."""
     rows = inputs.results()
     layers = sorted(float(layer) for layer in rows["layer"].dropna().unique())
-    few = len(layers) <= MOST_GROUPS
+    exits = rows[rows["layer"].notna()]
+    if len(layers) == 1 and len(capacities(exits)) > 1:
+        return at_one_layer(inputs, exits)
+    return by_layer(inputs, rows, layers)
+
+
+def by_layer(inputs: Inputs, rows: pd.DataFrame, layers: list[float]) -> Figure:
+    """A bar (or a line) per capacity at each layer, and per policy if there are several."""
+    few = len(layers) <= MOST_GROUPS and len(layers) * len(split(rows, "layer")) <= MOST_BARS
     figure, axes = style.canvas(inputs.style, style.FULL, 2.3, columns=3)
     for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
         ax.set(xlabel="exit layer", ylabel=label)
@@ -32,3 +44,38 @@ def draw(inputs: Inputs) -> Figure:
     # the first panel, free of the policy, borrows the looks of the first policy
     style.legend_above(figure, axes[1:] if any(ax.has_data() for ax in axes[1:]) else axes)
     return figure
+
+
+def at_one_layer(inputs: Inputs, rows: pd.DataFrame) -> Figure:
+    """The capacities below each other with their trained parameters, a bar per policy."""
+    known = capacities(rows)
+    sizes = {name: trained_parameters(rows[rows["capacity"] == name]) for name in known}
+    order = sorted(known, key=lambda name: (sizes[name], known.index(name)))
+    bars = len(split(rows, "capacity"))
+    height = 0.75 + len(order) * max(0.11 * bars + 0.05, 0.2)
+    figure, axes = style.canvas(inputs.style, style.FULL, height, columns=3, sharey=True)
+    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
+        ax.set_xlabel(label)
+        made = split(rows, "capacity", OF_DECODING if name == "kl" else ())
+        looks = [replace(series, look=kind(place)) for place, series in enumerate(made)]
+        if grouped(ax, looks, name, "capacity", order, sideways=True) and name == "speedup":
+            ax.axvline(1.0, **style.REFERENCE | {"color": "k", "zorder": 2.5})
+    for ax in axes:  # the panels share the rows: named last, as a panel without values clears its ticks
+        name_rows(ax, [f"{name} ({size_text(sizes[name])})" for name in order])
+    axes[0].set_ylabel("capacity (trained parameters)")
+    style.legend_above(figure, axes[1:] if any(ax.has_data() for ax in axes[1:]) else axes)
+    return figure
+
+
+def trained_parameters(rows: pd.DataFrame) -> float:
+    """How many parameters the capacity trains; infinite where the table does not say."""
+    known = rows["trained_parameters"].dropna() if "trained_parameters" in rows else rows["layer"].iloc[:0]
+    return float(known.max()) if len(known) else math.inf
+
+
+def size_text(parameters: float) -> str:
+    """A number of parameters in three digits: 576, 332k, 28.3M."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if unit <= parameters < math.inf:
+            return f"{parameters / unit:.3g}{name}"
+    return f"{parameters:.0f}" if parameters < math.inf else "?"

@@ -170,7 +170,8 @@ class Inputs:
         if self.acceptance_path is None:
             raise StudyError("--acceptance: not given; this figure reads the acceptance rows")
         rows = with_drafting(read_raw(self.acceptance_path, "acceptance"))
-        settings = {name: pd.to_numeric(rows[name]) for name in NUMERIC_SETTINGS}
+        # floats, whether or not some drafter has no layer: what names a point must not depend on other points
+        settings = {name: pd.to_numeric(rows[name]).astype(float) for name in NUMERIC_SETTINGS}
         return select(rows.assign(**settings), self.sweep, self.acceptance_path)
 
     def table(self, kind: str, texts: Sequence[str], sizes: Sequence[str], measured: Sequence[str]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Rows of a table -> the lines of a panel: one per combination of the settings that vary beside x."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from selfdraft.capacities import CAPACITIES
 from selfdraft.figures import style
 from selfdraft.figures.inputs import FIXED
 from selfdraft.statistics.columns import CHECKPOINT, SETTINGS
 
-CAPACITIES = ("head", "head_block")  # these keep their colours in every figure
+# Each capacity keeps its colour in every figure; those of the first two belong to capacities alone.
+BY_COLOUR = ("head", "head_block", *(name for name in CAPACITIES if name not in ("head", "head_block")))
 FIRST: dict[str, Sequence[str]] = {"capacity": CAPACITIES, "drafting": (FIXED,)}  # before all others of the setting
 OF_DECODING = tuple(name for name in SETTINGS if name not in CHECKPOINT)  # quality does not depend on these
 OF_TRAINED = tuple(name for name in CHECKPOINT if name not in ("drafter", "dataset"))  # empty for other drafters
@@ -95,6 +98,7 @@ def split(rows: pd.DataFrame, x: str, ignore: Sequence[str] = (), also: Sequence
     groups = sorted(rows.groupby(vary, dropna=False, sort=True), key=lambda group: _rank(vary, group[0]))
     made = []
     known = capacities(rows)
+    colours = colours_of(known)
     seen: dict[str, int] = {}
     for index, (key, part) in enumerate(groups):
         named = dict(zip(vary, key, strict=True))
@@ -102,16 +106,23 @@ def split(rows: pd.DataFrame, x: str, ignore: Sequence[str] = (), also: Sequence
         colour, variant = index, 0
         if len(known) > 1 and x != "capacity":
             capacity = str(part["capacity"].iloc[0])
-            colour, variant = known.index(capacity), seen.get(capacity, 0)
+            colour, variant = colours[capacity], seen.get(capacity, 0)
             seen[capacity] = variant + 1
         made.append(Series(label, look(colour, variant), part.sort_values(x)))
     return made
 
 
 def capacities(rows: pd.DataFrame) -> list[str]:
-    """The capacities that occur, head and head_block first."""
+    """The capacities that occur, from few trained parameters to many."""
     found = [str(value) for value in rows["capacity"].unique()]
     return [c for c in CAPACITIES if c in found] + sorted(set(found) - set(CAPACITIES))
+
+
+def colours_of(known: Sequence[str]) -> dict[str, int]:
+    """The colour of each capacity: its own, or one that no capacity among them has (drafters without one)."""
+    own = {name: BY_COLOUR.index(name) for name in known if name in BY_COLOUR}
+    free = (place for place in itertools.count() if place not in own.values())
+    return own | {name: next(free) for name in known if name not in own}
 
 
 def _rank(names: Sequence[str], key: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -137,8 +148,8 @@ def look(colour: int, variant: int) -> Look:
 
 
 def kind(place: int) -> Look:
-    """The look of the first, second … of things that are no capacity, in colours that no capacity has."""
-    colours = style.PALETTE[len(CAPACITIES) :]
+    """The look of the first, second … of things that are no capacity, not in the colours of the head and the block."""
+    colours = style.PALETTE[2:]
     return Look(
         colours[place % len(colours)],
         style.MARKERS[place % len(style.MARKERS)],
