@@ -98,6 +98,28 @@ WRONG = [
     ("figures/peers", {"sweep": "layers"}, "figures.peers.sweep: this figure draws a table of its own"),
     ("drafters/SmolLM2-135M-Instruct", {"kind": "lookup"}, "drafters.SmolLM2-135M-Instruct: this is the name of the"),
     ("policies/greedy/temperature", 0.5, "identity.sweeps: none of their policies is greedy (temperature 0)"),
+    ("domains/sets/xsum", {"held_out_tokens": 9}, "domains.sets.xsum.source: missing; it must be set"),
+    ("domains/sets/news/shape", "texts", 'domains.sets.news.shape: "texts" is not known; did you mean "text"?'),
+    ("domains/sets/news/held_out", 9, 'domains.sets.news.held_out: unknown key; did you mean "held_out_tokens"?'),
+    ("domains/set", {}, 'domains.set: unknown key; did you mean "sets"?'),
+    ("domains/sets", {}, "domains.sets: {} has too few entries; at least 1 must be there"),
+    ("domains/sets/a b", {}, 'domains.sets: "a b" is not a name of letters, digits'),
+    ("domains/sweeps", ["domain"], 'domains.sweeps.0: "domain" is not a key of sweeps; did you mean "domains"?'),
+    ("data/name", "news", "domains.sets.news: this is the name of data; choose another one"),
+    ("target/name", "humaneval", "domains.sets.humaneval: this is the name of target; choose another one"),
+    ("domains/sets/news/held_out_tokens", MISSING, "domains.sets.news: measures nothing; set held_out_tokens (for"),
+    ("domains/sets/news/sequence_length", MISSING, "domains.sets.news.sequence_length: missing; it must be set beside"),
+    (
+        "domains/sets/mt-bench/held_out_tokens",
+        8,
+        "domains.sets.mt-bench.held_out_tokens: does not go with shape prompts",
+    ),
+    ("domains/sets/mt-bench/sequence_length", 64, "mt-bench.sequence_length: does not go without held_out_tokens"),
+    ("domains/sets/news/prompt_length", [8, 64], "domains.sets.news.prompt_length: does not go without prompts"),
+    ("domains/sets/mt-bench/prompt_length", MISSING, "domains.sets.mt-bench.prompt_length: missing; it must be"),
+    ("domains/sets/mt-bench/prompt_length", [64, 8], "domains.sets.mt-bench.prompt_length: 64 > 8; the shortest comes"),
+    ("domains/sweeps", ["lookup"], "domains.sets.news.held_out_tokens: quality is of trained drafts; none of"),
+    ("figures/domains", {"sweep": "layers"}, "figures.domains.sweep: this figure draws all that domains measures"),
     ("compile/layer", [3], 'compile.layer: unknown key; did you mean "layers"?'),
 ]
 
@@ -181,7 +203,7 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.commands import acceptance, speed
     from selfdraft.sources.dataset import DataSettings
     from selfdraft.sources.fetch import KEYS
-    from selfdraft.training.trainer import Settings
+    from selfdraft.training.settings import Settings
 
     schema = yaml.safe_load(SCHEMA.read_text())
     keys = {section: set(rule.get("properties", {})) for section, rule in schema["properties"].items()}

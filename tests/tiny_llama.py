@@ -56,9 +56,9 @@ def tiny_llama(
 
 def perturbed_exit(target: Llama, layer: int, capacity: str, amount: float = 0.1) -> Exit:
     """A private copy of an untrained exit, moved a little: some of its drafts are accepted, some are not."""
-    draft = untrained_exit(target, layer, capacity, torch.float32)
+    draft = untrained_exit(target, layer, capacity, torch.float32, {"low_rank_head": 8, "lora": 4})
     generator = torch.Generator().manual_seed(11)
-    for parameter in draft.parameters():
+    for parameter in draft.trained():
         parameter.data += amount * torch.randn(parameter.shape, generator=generator)
     return draft
 

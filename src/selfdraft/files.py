@@ -79,3 +79,11 @@ def read_json(path: str | Path) -> Any:
         raise StudyError(f"{path}: file not found") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not valid JSON ({error})") from None
+
+
+def link_or_copy(source: str | Path, path: str | Path) -> None:
+    """The same file under a second name; a copy where the file system has no links."""
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)

@@ -10,6 +10,7 @@ import torch
 from scipy.stats import chi2
 from tiny_llama import perturbed_exit, tiny_llama
 
+from selfdraft.capacities import CAPACITIES
 from selfdraft.decoding import loop
 from selfdraft.decoding.accept import accept
 from selfdraft.decoding.exit_drafter import ExitDrafter
@@ -92,6 +93,11 @@ COVERING = [
     ("model", "t0.7", 7, "confident", False),
     ("lookup", "t1.5", 6, "fixed", False),
     ("lookup", "top_k", 3, "fixed", False),
+    ("norm", "t0.7", 2, "fixed", False),
+    ("translator", "t1", 3, "fixed", True),
+    ("low_rank_head", "t1.5", 4, "confident", True),
+    ("adapter", "t1", 5, "adapt", False),
+    ("lora", "top_k", 3, "fixed", True),
     ("head", "greedy", 3, "adapt", False),
     ("head_block", "greedy", 5, "confident", True),
     ("model", "greedy", 4, "fixed", False),
@@ -99,7 +105,7 @@ COVERING = [
 ]
 EVERY = [
     (kind, policy, gamma, length, trimmed)
-    for kind in ("head", "head_block", "model", "lookup")
+    for kind in (*CAPACITIES, "model", "lookup")
     for policy in POLICIES
     for gamma in range(1, 9)
     for length in (("fixed", "confident", "adapt") if kind != "lookup" else ("fixed",))
@@ -134,7 +140,7 @@ def test_every_combination_samples_from_the_target(kind, policy, gamma, length, 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("kind", ["head", "head_block", "model", "lookup"])
+@pytest.mark.parametrize("kind", [*CAPACITIES, "model", "lookup"])
 def test_small_batches_at_full_size(kind, batch):
     check(kind, "t0.7", 4, "fixed", False, batch=batch)
 

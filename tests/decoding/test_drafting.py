@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
+from selfdraft.capacities import CAPACITIES
 from selfdraft.decoding.build import other_drafter
 from selfdraft.decoding.drafting import Drafting
 from selfdraft.decoding.exit_drafter import ExitDrafter
@@ -78,7 +79,7 @@ def test_after_cycles_without_a_draft_the_drafters_own_cache_is_whole_again(kind
 
 
 @pytest.mark.parametrize("way", [{"min_confidence": 0.5}, {"max_entropy": 2.0}, {"adapt": True}, {"vocabulary": 20}])
-@pytest.mark.parametrize("kind", ["head", "head_block", "model"])
+@pytest.mark.parametrize("kind", [*CAPACITIES, "model"])
 def test_greedy_output_is_vanillas_in_every_way_of_drafting(kind, way):
     target = tiny_llama()
     drafting = Drafting.from_settings("way", way)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
+from selfdraft.capacities import CAPACITIES
 from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.loop import cycles, speculate, vanilla
@@ -23,7 +24,7 @@ def prompts(count, vocab=61, seed=5):
     return [torch.randint(0, vocab, (n,), generator=generator).tolist() for n in lengths]
 
 
-@pytest.mark.parametrize("capacity", ["head", "head_block"])
+@pytest.mark.parametrize("capacity", CAPACITIES)
 @pytest.mark.parametrize("layer", [0, 2, 3])
 @pytest.mark.parametrize("gamma", [1, 3, 8])
 def test_greedy_output_is_vanillas_alone_and_in_a_batch(capacity, layer, gamma):
@@ -42,11 +43,11 @@ def test_greedy_output_is_vanillas_alone_and_in_a_batch(capacity, layer, gamma):
         assert all(len(c.tokens) == c.accepted + 1 for c in one.cycles if not c.cut)
 
 
-@pytest.mark.parametrize("capacity", ["head", "head_block"])
+@pytest.mark.parametrize("capacity", CAPACITIES)
 @pytest.mark.parametrize("policy", [GREEDY, Policy("warm", 0.8, top_p=0.9, top_k=20)], ids=["greedy", "warm"])
 def test_an_untrained_exit_at_the_last_layer_is_the_target_itself(capacity, policy):
     target = tiny_llama()
-    drafter = ExitDrafter(target, untrained_exit(target, 3, capacity))
+    drafter = ExitDrafter(target, untrained_exit(target, 3, capacity, torch.float32))
     generator = torch.Generator().manual_seed(0)
     result = speculate(target, drafter, prompts(4), policy, 4, 41, generator, trace=True)
     whole = [cycle for cycle in result.cycles if not cycle.cut]

@@ -43,12 +43,18 @@ def drafters(target, replayed):
     return {
         "head": ExitDrafter(target, perturbed_exit(target, 1, "head")),
         "head_block": ExitDrafter(target, perturbed_exit(target, 1, "head_block"), adapt=True),
+        "translator": ExitDrafter(target, perturbed_exit(target, 1, "translator")),
+        "low_rank_head": ExitDrafter(target, perturbed_exit(target, 1, "low_rank_head")),
+        "adapter": ExitDrafter(target, perturbed_exit(target, 1, "adapter")),
+        "lora": ExitDrafter(target, perturbed_exit(target, 1, "lora")),
         "model": ModelDrafter(target, model),
         "lookup": LookupDrafter(2),
     }
 
 
-@pytest.mark.parametrize("kind", ["head", "head_block", "model", "lookup"])
+@pytest.mark.parametrize(
+    "kind", ["head", "head_block", "translator", "low_rank_head", "adapter", "lora", "model", "lookup"]
+)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_replayed_steps_decode_the_same_tokens(kind, policy):
     """Several generations on one target, longer than the smallest window, shorter again, and of another batch."""

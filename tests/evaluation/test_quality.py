@@ -9,7 +9,7 @@ from tiny_llama import hidden_states, tiny_llama
 from selfdraft.evaluation.quality import quality_rows, sums
 from selfdraft.models.exit import untrained_exit
 from selfdraft.sequences import Sequences
-from selfdraft.training.trainer import Text
+from selfdraft.training.states import CapturedStates
 
 
 def sequences():
@@ -23,7 +23,7 @@ def sequences():
 
 def text(target, depth):
     states = hidden_states(target, sequences(), [depth, 4])
-    return Text(sequences(), states[depth], states[4])
+    return CapturedStates(sequences(), {depth: states[depth]}, states[4], target.device)
 
 
 @pytest.mark.parametrize("capacity", ["head", "head_block"])

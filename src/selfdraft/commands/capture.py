@@ -11,6 +11,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help=HELP_DATA)
     parser.add_argument("--depths", required=True, type=int, nargs="+", help="layers run before each kept state")
     parser.add_argument("--splits", nargs="+", help="splits of the data (default: all)")
+    parser.add_argument("--teacher", help="another model of the same vocabulary to learn from, a folder like --target")
+    parser.add_argument("--cache-dir", help="keep states here by model and text, and compute only what is missing")
     parser.add_argument("--out-dir", required=True, help="folder to write")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the teacher pass")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
@@ -18,11 +20,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from selfdraft.commands.teacher import load_teacher
     from selfdraft.models.runtime import start
     from selfdraft.sequences import SPLITS, read_sequences
     from selfdraft.training.capture import capture
 
     target = start(args.target, args.dtype, args.device, args.threads).pack()
-    capture(
-        target, {split: read_sequences(args.data, split) for split in args.splits or SPLITS}, args.depths, args.out_dir
-    )
+    teacher = load_teacher(args.teacher, args.target, target)
+    splits = {split: read_sequences(args.data, split) for split in args.splits or SPLITS}
+    capture(target, splits, args.depths, args.out_dir, args.cache_dir, teacher.pack() if teacher else None)

@@ -27,13 +27,14 @@ def run(args: argparse.Namespace) -> None:
     import tempfile
     from pathlib import Path
 
+    from selfdraft.capacities import shared_depth
     from selfdraft.cli import dispatch
     from selfdraft.commands import acceptance, results, speed
     from selfdraft.commands.folders import expand, only_folder
     from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
-    from selfdraft.models.exit import load_exit, shared_depth
+    from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
     from selfdraft.provenance import commit
     from selfdraft.sequences import check_room, read_prompts

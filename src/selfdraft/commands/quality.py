@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.models.runtime import start
     from selfdraft.sequences import read_name, read_sequences
     from selfdraft.training.capture import read_states
-    from selfdraft.training.trainer import Text
+    from selfdraft.training.states import CapturedStates
 
     target = start(args.target, args.dtype, args.device, args.threads)
     draft, config = load_exit(args.checkpoint, target)
@@ -32,5 +32,6 @@ def run(args: argparse.Namespace) -> None:
     final = read_states(args.capture, target.config.n_layers, "held_out", target, sequences)
     settings = checkpoint_settings(config) | {k: config.get(k) for k in ("trained_parameters", "trained_bytes")}
     settings["dataset"] = read_name(args.data)
-    rows = quality_rows(target.pack(), draft.pack(), Text(sequences, shared, final), config["T"])
+    states = CapturedStates(sequences, {draft.depth: shared}, final, target.device)
+    rows = quality_rows(target.pack(), draft.pack(), states, config["T"])
     write_rows(args.out, COLUMNS, ({**settings, **row} for row in rows))

@@ -1,72 +1,214 @@
-"""`selfdraft train`: one checkpoint from captured states."""
+"""`selfdraft train`: one checkpoint, or several in one pass, by one process or several, interrupted or not."""
 
 import argparse
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.errors import StudyError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from contextlib import ExitStack
+    from pathlib import Path
+
+FILES = ("draft.safetensors", "config.json", "train_log.jsonl")
+
+
+class Chosen(NamedTuple):
+    """One draft to train, and the folder of its checkpoint."""
+
+    layer: int
+    T: float
+    capacity: str
+    folder: str
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
-    parser.add_argument("--capture", required=True, help="folder made by `selfdraft capture`")
-    parser.add_argument("--layer", required=True, type=int, help="exit after this layer, counted from 0")
-    parser.add_argument("--T", required=True, type=float, help="temperature of the KL, > 0")
-    parser.add_argument("--capacity", required=True, help="what is trained: head or head_block")
+    parser.add_argument("--capture", help="folder made by `selfdraft capture`; not needed with mode online")
+    parser.add_argument("--teacher", help="another model of the same vocabulary to learn from, a folder like --target")
+    parser.add_argument("--layer", type=int, help="exit after this layer, counted from 0")
+    parser.add_argument("--T", type=float, help="temperature of the KL, > 0")
+    parser.add_argument("--capacity", help="what is trained: norm, translator, low_rank_head, head, head_block, …")
+    parser.add_argument(
+        "--drafts", help='instead of these three: several drafts in one pass, as JSON: [[6, 1.0, "head"], …]'
+    )
     parser.add_argument("--settings", default="{}", help="the config's `training` section as JSON")
     parser.add_argument("--dataset", default="", help="name of the data, for the tables")
     parser.add_argument("--config-hash", default="", help="hash of the study's config, for provenance")
     parser.add_argument("--commit", default="", help="git commit, for provenance")
-    parser.add_argument("--out-dir", required=True, help="checkpoint folder to write")
+    parser.add_argument(
+        "--out-dir", required=True, help="checkpoint folder to write; with --drafts, the folder of them"
+    )
+    parser.add_argument("--state", help="file that keeps the state of a run that is interrupted; taken up from there")
+    parser.add_argument("--save-minutes", type=float, default=10, help="save the state this often; 0: not by time")
+    parser.add_argument("--save-steps", type=int, default=0, help="save the state every so many steps; 0: not by steps")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 
 def run(args: argparse.Namespace) -> None:
+    from contextlib import ExitStack
+    from pathlib import Path
+
     import torch
 
     from selfdraft.commands.settings import json_option
+    from selfdraft.commands.teacher import load_teacher
     from selfdraft.files import whole_folder, write_json
-    from selfdraft.models.exit import check_layer, save_exit, target_identity, untrained_exit
+    from selfdraft.models.exit import check_capacity, check_layer, save_exit, target_identity, untrained_exit
     from selfdraft.models.runtime import start
     from selfdraft.sequences import read_sequences
-    from selfdraft.training.capture import read_states
-    from selfdraft.training.trainer import Settings, Text, train
+    from selfdraft.training.capture import read_states, text_digest
+    from selfdraft.training.processes import join
+    from selfdraft.training.saved import Saving
+    from selfdraft.training.settings import Settings
+    from selfdraft.training.states import CapturedStates, ComputedStates, States
+    from selfdraft.training.trainer import Stopped, Trainer
 
     raw = json_option(args.settings, "--settings")
     settings = Settings.from_dict(raw)
-    settings.objective_at(args.T)
-    target = start(args.target, settings.dtype, args.device, args.threads)
-    check_layer(args.layer, target.config.n_layers, "--layer")
-    draft = untrained_exit(target, args.layer, args.capacity, torch.float32)
+    chosen = chosen_drafts(args)
+    for draft in chosen:
+        settings.objective_at(draft.T)
+        check_capacity(draft.capacity, "--capacity")
+    if args.save_minutes < 0 or args.save_steps < 0:
+        raise StudyError("--save-minutes, --save-steps: a number ≥ 0 is right")
+    if settings.mode == "offline" and args.capture is None:
+        raise StudyError("--capture: missing; mode offline trains on captured states (or choose mode online)")
+    processes, device = join(args.device)
+    target = start(args.target, settings.dtype, device, args.threads)
+    for draft in chosen:
+        check_layer(draft.layer, target.config.n_layers, "--layer")
+    teacher = load_teacher(args.teacher, args.target, target)
+    drafts = [
+        untrained_exit(target, draft.layer, draft.capacity, torch.float32, settings.ranks, settings.seed)
+        for draft in chosen
+    ]
+    sequences = {split: read_sequences(args.data, split) for split in ("train", "validation")}
 
-    def text(split: str) -> Text:
-        sequences = read_sequences(args.data, split)
-        final = target.config.n_layers
-        shared = read_states(args.capture, draft.depth, split, target, sequences)
-        return Text(sequences, shared, read_states(args.capture, final, split, target, sequences))
+    def states(split: str) -> States:
+        text = sequences[split]
+        if settings.mode == "online":
+            return ComputedStates(text, target, teacher or target)
+        depths = sorted({draft.depth for draft in drafts})
+        by_depth = {depth: read_states(args.capture, depth, split, target, text) for depth in depths}
+        final = read_states(args.capture, target.config.n_layers, split, target, text, teacher)
+        return CapturedStates(text, by_depth, final, target.device)
 
-    learn, check = text("train"), text("validation")
-    with whole_folder(args.out_dir, ("draft.safetensors", "config.json", "train_log.jsonl")) as folder:
-        with open(folder / "train_log.jsonl", "w", encoding="utf-8") as log:
-            summary = train(target, draft, learn, check, args.T, settings, lambda line: log.write(line + "\n"))
-        save_exit(draft, folder)
-        parameters = sum(tensor.numel() for tensor in draft.named_tensors().values())
-        config = {
-            "drafter": "early_exit",
-            "layer": args.layer,
-            "T": args.T,
-            "capacity": args.capacity,
-            "objective": settings.objective,
-            "ce_weight": settings.ce_weight,
-            "seed": settings.seed,
-            "dataset": args.dataset,
-            "trained_parameters": parameters,
-            "trained_bytes": 2 * parameters,
-            "target": target_identity(target),
-            "training": raw,
-            "summary": summary,
-            "commit": args.commit,
-            "config_hash": args.config_hash,
-            "torch": torch.__version__,
-        }
-        write_json(folder / "config.json", config)
+    identities = {
+        "target": target_identity(target),
+        "teacher": target_identity(teacher) if teacher is not None else None,
+        "text": {split: text_digest(text) for split, text in sequences.items()},
+    }
+    with ExitStack() as stack:
+        # The other processes compute the same; the first one alone writes.
+        folders = [
+            stack.enter_context(whole_folder(draft.folder, FILES)) if processes.first else None for draft in chosen
+        ]
+        trainer = Trainer(
+            target,
+            teacher or target,
+            drafts,
+            [draft.T for draft in chosen],
+            states("train"),
+            states("validation"),
+            settings,
+            [log_in(folder, stack) for folder in folders],
+            processes,
+        )
+        saving = None
+        if args.state:
+            shape = {"drafts": [list(draft[:3]) for draft in chosen], "training": raw, **identities}
+            saving = Saving(Path(args.state), shape, args.save_steps, 60 * args.save_minutes)
+        try:
+            summaries = trainer.run(saving, stop_at_sigterm())
+        except Stopped as stopped:
+            kept = (
+                f"state saved in {args.state}; start again to go on" if stopped.saved else "nothing was saved (--state)"
+            )
+            raise SystemExit(terminated(f"stopped after step {stopped.step} of {len(trainer.plan)}; {kept}")) from None
+        for trained, choice, folder, summary in zip(drafts, chosen, folders, summaries, strict=True):
+            if folder is None:
+                continue
+            save_exit(trained, folder)
+            parameters = sum(tensor.numel() for tensor in trained.named_tensors().values())
+            config: dict[str, Any] = {
+                "drafter": "early_exit",
+                "layer": choice.layer,
+                "T": choice.T,
+                "capacity": choice.capacity,
+                "objective": settings.objective,
+                "ce_weight": settings.ce_weight,
+                "seed": settings.seed,
+                "dataset": args.dataset,
+                "trained_parameters": parameters,
+                "trained_bytes": 2 * parameters,
+                **identities,
+                "training": raw,
+                "summary": summary,
+                "processes": processes.size,
+                "commit": args.commit,
+                "config_hash": args.config_hash,
+                "torch": torch.__version__,
+            }
+            write_json(folder / "config.json", config)
+    if saving is not None and processes.first:
+        saving.remove()
+    processes.leave()
+
+
+def log_in(folder: "Path | None", stack: "ExitStack") -> "Callable[[str], object]":
+    """What takes the lines of a checkpoint's log; without a folder they go nowhere."""
+    if folder is None:
+        return lambda line: None
+    file = stack.enter_context((folder / "train_log.jsonl").open("w", encoding="utf-8", buffering=1))
+    return lambda line: file.write(line + "\n")
+
+
+def chosen_drafts(args: argparse.Namespace) -> list[Chosen]:
+    """The drafts that the options name. Raises StudyError for too little, too much, or the same one twice."""
+    from pathlib import Path
+
+    from selfdraft.commands.settings import json_option
+    from selfdraft.sweeps import Checkpoint
+
+    one = {"--layer": args.layer, "--T": args.T, "--capacity": args.capacity}
+    if args.drafts is None:
+        missing = [name for name, value in one.items() if value is None]
+        if missing:
+            raise StudyError(f"{missing[0]}: missing; --layer, --T and --capacity name a draft, --drafts several")
+        return [Chosen(args.layer, args.T, args.capacity, args.out_dir)]
+    if given := [name for name, value in one.items() if value is not None]:
+        raise StudyError(f"{given[0]}: does not go with --drafts")
+    found = []
+    for entry in json_option(args.drafts, "--drafts", list):
+        kinds = [type(part) for part in entry] if isinstance(entry, list) else []
+        if kinds not in ([int, float, str], [int, int, str]):
+            raise StudyError(f'--drafts: found {entry!r}, a list like [6, 1.0, "head"] is right')
+        layer, T, capacity = entry
+        found.append(Chosen(layer, float(T), capacity, str(Path(args.out_dir) / Checkpoint(layer, T, capacity).name)))
+    if not found or len(set(found)) < len(found):
+        raise StudyError("--drafts: at least one draft, and each of them once")
+    return found
+
+
+def stop_at_sigterm() -> "threading.Event":
+    """An event that SIGTERM sets: schedulers send it before they end a job."""
+    import signal
+    import threading
+
+    asked = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    return asked
+
+
+def terminated(message: str) -> int:
+    """Say why, and return the exit status of a process that SIGTERM ended: the work is not done."""
+    import sys
+
+    print(f"selfdraft train: {message}", file=sys.stderr)
+    return 143

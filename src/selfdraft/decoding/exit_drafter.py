@@ -15,7 +15,7 @@ from selfdraft.models.llama import Llama
 
 
 class ExitDrafter:
-    """Runs the target's shared layers in the session's cache, then the exit's own norm, block and head.
+    """Runs the target's shared layers in the session's cache, then the exit's own body, norm and head.
 
     With an exit whose head was trimmed (`Exit.trim`) q is zero outside the kept vocabulary. `adapt`
     chooses each draft's length by `Pace`.
@@ -30,14 +30,16 @@ class ExitDrafter:
         self.pace = Pace(cost) if adapt else None
 
     def start(self, session: Session) -> None:
-        if self.exit.block is None:
+        if self.exit.cache_layers == 0:
             return
         session.drafter_has_cache = True
-        self._cache = session.new_cache(self.target, self.exit, session.batch, session.cache.capacity, layers=1)
+        self._cache = session.new_cache(
+            self.target, self.exit, session.batch, session.cache.capacity, self.exit.cache_layers
+        )
         if session.prompt_hidden is not None:
             tokens = session.prompt_hidden.shape[1]
             step = self.target.step([0] * session.batch, tokens, self._cache.capacity)
-            self.exit.block(session.prompt_hidden, step, self._cache, 0)
+            self.exit(session.prompt_hidden, step, self._cache)
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         def next_logits(token: Tensor, position: int) -> Tensor:
@@ -51,15 +53,14 @@ class ExitDrafter:
     def _exit_logits(self, session: Session, hidden: Tensor, position: int) -> Tensor:
         """From the shared layers' output `[batch, 1, hidden]` to logits `[batch, vocab]`."""
         exit_, cache = self.exit, self._cache
-        if exit_.block is None:
-            return exit_.head(exit_.norm(hidden)[:, -1])
+        if cache is None:
+            return exit_.head(exit_(hidden, None)[:, -1])
         back = session.behind if position == 0 else 0
         if back:
             hidden = torch.cat((*session.last_hidden(), hidden), dim=1)
             session.caught_up()
         # Only a row that ended early has less before it than that; what it computes is filler.
         starts = [max(0, length + position - back) for length in session.lengths]
-        assert cache is not None
 
         def logits(hidden: Tensor, step: Step) -> Tensor:
             return exit_.head(exit_(hidden, step, cache)[:, -1])

@@ -11,7 +11,7 @@ from torch import Tensor
 from selfdraft.models.exit import Exit
 from selfdraft.models.llama import Llama
 from selfdraft.training.batches import make_batch
-from selfdraft.training.trainer import Text
+from selfdraft.training.states import States
 
 COLUMNS = (
     *("drafter", "layer", "T", "capacity", "objective", "seed", "dataset"),
@@ -62,16 +62,18 @@ def sums(teacher: Tensor, draft: Tensor, labels: Tensor, temperature: float) -> 
 
 @torch.inference_mode()
 def quality_rows(
-    target: Llama, draft: Exit, text: Text, temperature: float, chunk: int = 128
+    target: Llama, draft: Exit, states: States, temperature: float, chunk: int = 128
 ) -> Iterator[dict[str, Any]]:
-    """One row of sums per conversation with answer tokens; `text` holds its captured states."""
-    for number, (begin, end) in enumerate(pairwise(text.sequences.offsets.tolist())):
-        if not text.sequences.mask[begin + 1 : end].any():
+    """One row of sums per conversation with answer tokens; the teacher is the target itself."""
+    text = states.sequences
+    for number, (begin, end) in enumerate(pairwise(text.offsets.tolist())):
+        if not text.mask[begin + 1 : end].any():
             continue
-        batch = make_batch(text.sequences, [number])
-        hidden = draft(text.shared[batch.index].to(target.device), target.step([0], end - begin))[0]
-        hidden = hidden[batch.positions]
-        final = target.norm(text.final[batch.index[0, batch.positions]].to(target.device))
+        batch = make_batch(text, [number])
+        loaded = states.load(batch, [draft.depth])
+        hidden = draft(loaded.inputs[draft.depth], target.step([0], end - begin))[0]
+        hidden = hidden[batch.positions.to(target.device)]
+        final = target.norm(loaded.final)
         labels = batch.labels.to(target.device)
         total: dict[str, float] = {}
         for at in range(0, len(labels), chunk):
@@ -79,4 +81,4 @@ def quality_rows(
             draft_logits, teacher_logits = draft.head(hidden[part]).float(), target.head(final[part]).float()
             for name, value in sums(teacher_logits, draft_logits, labels[part], temperature).items():
                 total[name] = total.get(name, 0) + value
-        yield {"conversation": text.sequences.ids[number], "tokens": len(labels), **total}
+        yield {"conversation": text.ids[number], "tokens": len(labels), **total}

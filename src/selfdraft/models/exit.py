@@ -1,5 +1,6 @@
-"""An early exit: an LM head moved to an earlier layer, alone or with its own copy of the last kept block."""
+"""An early exit of the target: what lies between a shallow hidden state and the draft's logits."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,69 +9,107 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from selfdraft.capacities import CAPACITIES, shared_depth
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
+from selfdraft.models.attention_adapter import AttentionAdapter
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.linear import Linear, RMSNorm
 from selfdraft.models.llama import Block, Llama
+from selfdraft.models.lora import LoraLayers, merged
+from selfdraft.models.low_rank_head import LowRankHead
+from selfdraft.models.own_layers import OwnLayers
+from selfdraft.models.translator import Translator
 from selfdraft.models.vocabulary import checked_ids
 from selfdraft.models.weights import read_tensors
 
-CAPACITIES = ("head", "head_block")
-
-
-def shared_depth(layer: int, capacity: str) -> int:
-    """How many of the target's own layers the draft runs unchanged: the depth of its input."""
-    return layer if capacity == "head_block" else layer + 1
+Body = Translator | AttentionAdapter | OwnLayers | LoraLayers
+Head = Linear | LowRankHead
+RANKS = {"low_rank_head": 64, "lora": 16}
 
 
 class Exit(nn.Module):
-    """Exit after layer `layer` (0-based): `norm`, `head`, and for `head_block` a private layer `layer`.
+    """Exit after layer `layer` (0-based): an optional `body`, a norm, and an LM head.
 
     Its input is the target's hidden state at `depth`; the target's layers below are shared, never
-    changed, so that their KV cache and hidden states serve drafts and verification alike.
+    changed, so that their KV cache and hidden states serve drafts and verification alike. What is
+    trained of it is told by `capacity` (see selfdraft.capacities): the norm always; the head if it is
+    the exit's own, not the target's (`own_head`); the body.
     """
 
-    def __init__(self, layer: int, capacity: str, norm: RMSNorm, head: Linear, block: Block | None) -> None:
+    def __init__(
+        self, layer: int, capacity: str, norm: RMSNorm, head: Head, body: Body | None = None, own_head: bool = False
+    ) -> None:
         super().__init__()
         self.layer, self.capacity, self.depth = layer, capacity, shared_depth(layer, capacity)
-        self.norm, self.head, self.block = norm, head, block
+        self.norm, self.head, self.body = norm, head, body
+        self.cache_layers = 0 if body is None else body.cache_layers  # of the KV cache that the body needs
+        self._targets = () if own_head else (head.head if isinstance(head, LowRankHead) else head,)
         self.kept_ids: Tensor | None = None  # int64 [kept], after trim()
 
-    def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None) -> Tensor:
-        """Hidden states at `depth` -> what the LM head reads, `[batch, tokens, hidden]`."""
-        if self.block is not None:
-            hidden = self.block(hidden, step, cache, 0)
+    @property
+    def own_head(self) -> bool:
+        """Whether the whole head is the exit's own: trained, or trimmed."""
+        return not self._targets
+
+    def forward(self, hidden: Tensor, step: Step | None, cache: KVCache | None = None) -> Tensor:
+        """Hidden states at `depth` -> what the LM head reads, `[batch, tokens, hidden]`.
+
+        `step` is needed by bodies that attend, those with `cache_layers`.
+        """
+        if self.body is not None:
+            hidden = self.body(hidden, step, cache)
         return self.norm(hidden)
 
     def logits(self, hidden: Tensor, step: Step, cache: KVCache | None = None) -> Tensor:
         """Hidden states at `depth [batch, tokens, hidden]` -> logits `[batch, tokens, vocab]`."""
         return self.head(self.forward(hidden, step, cache))
 
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        yield "norm.weight", self.norm.weight
+        if isinstance(self.head, LowRankHead):
+            yield from self.head.named_tensors().items()
+        elif self.own_head:
+            assert self.head.weight is not None, "packed weights cannot be saved"
+            yield "head.weight", self.head.weight
+        if self.body is not None:
+            yield from self.body.named_tensors().items()
+
     def named_tensors(self) -> dict[str, Tensor]:
-        """The trained tensors by name: `norm.weight`, `head.weight`, `block.…`."""
-        assert self.head.weight is not None, "packed weights cannot be saved"
-        named = {"norm.weight": self.norm.weight.data, "head.weight": self.head.weight.data}
-        if self.block is not None:
-            named |= {f"block.{name}": tensor for name, tensor in self.block.named_tensors().items()}
-        return {name: tensor.detach() for name, tensor in named.items()}
+        """The trained tensors by name: `norm.weight`, and those of the head and of the body."""
+        return {name: tensor.detach() for name, tensor in self._named()}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Trained parameters by part: norm (with the block's), head, block matrices."""
-        groups: dict[str, list[nn.Parameter]] = {"norm": [], "head": [], "block": []}
-        for name, parameter in self.named_parameters():
-            part = "head" if name.startswith("head.") else "norm" if parameter.dim() == 1 else "block"
-            groups[part].append(parameter)
-        return {name: parameters for name, parameters in groups.items() if parameters}
+        """The trained parameters by part: norm, head, block, translator, low_rank_head, adapter, lora."""
+        groups: dict[str, list[nn.Parameter]] = {"norm": [self.norm.weight]}
+        if isinstance(self.head, LowRankHead):
+            groups["low_rank_head"] = [*self.head.down.parameters(), *self.head.up.parameters()]
+        elif self.own_head:
+            groups["head"] = list(self.head.parameters())
+        # The body's names above tell slices of fused matrices; its parameters are the matrices.
+        for name, parameter in self.body.named_parameters() if self.body is not None else ():
+            if not isinstance(self.body, LoraLayers) or ".lora_" in name:
+                groups.setdefault("norm" if "norm" in name else self._body_part, []).append(parameter)
+        return groups
+
+    def trained(self) -> list[nn.Parameter]:
+        """The trained parameters, the same ones in the same order each time."""
+        return [parameter for group in self.parameter_groups().values() for parameter in group]
+
+    @property
+    def _body_part(self) -> str:
+        return {"head_block": "block"}.get(self.capacity, self.capacity)
 
     def trim(self, kept_ids: Tensor) -> "Exit":
         """Keep only the head's rows of the tokens `kept_ids [kept]`; returns self. Drafts, never verifies.
 
         See `to_target_ids`. Before packing only.
         """
-        assert self.head.weight is not None, "trim before packing"
-        self.kept_ids = checked_ids(kept_ids, self.head.out_features).to(self.head.weight.device)
-        self.head = Linear(self.head.weight.data[self.kept_ids])
+        ids = checked_ids(kept_ids, self.head.out_features)
+        device = (self.head.up if isinstance(self.head, LowRankHead) else self.head).weight
+        assert device is not None, "trim before packing"
+        self.kept_ids = ids.to(device.device)
+        self.head, self._targets = self.head.rows(self.kept_ids), ()
         return self
 
     def step_bytes(self) -> int:
@@ -78,9 +117,9 @@ class Exit(nn.Module):
         return sum(module.bytes for module in self.modules() if isinstance(module, Linear))
 
     def pack(self) -> "Exit":
-        """Pack the exit's weights for inference on the CPU; returns self."""
+        """Pack the exit's weights for inference on the CPU, but for the target's own head; returns self."""
         for module in self.modules():
-            if isinstance(module, Linear | RMSNorm):
+            if isinstance(module, Linear | RMSNorm) and not any(module is shared for shared in self._targets):
                 module.pack()
         return self
 
@@ -91,30 +130,64 @@ def check_layer(layer: int, n_layers: int, where: str) -> None:
         raise StudyError(f"{where}: layer {layer} is not a layer of the target (0…{n_layers - 1})")
 
 
-def untrained_exit(target: Llama, layer: int, capacity: str, dtype: torch.dtype | None = None) -> Exit:
-    """The exit before any training: the target's final norm, LM head and layer `layer`.
+def check_capacity(capacity: str, where: str) -> None:
+    """Raise StudyError naming `where` for a capacity that does not exist."""
+    if capacity not in CAPACITIES:
+        raise StudyError(f"{where}: {capacity!r} is unknown; one of {', '.join(CAPACITIES)} is right")
 
-    At the last layer it is the target itself. With `dtype` the tensors are copied (master weights for
-    training); without, they are shared with the target.
+
+def untrained_exit(
+    target: Llama,
+    layer: int,
+    capacity: str,
+    dtype: torch.dtype | None = None,
+    ranks: dict[str, int] | None = None,
+    seed: int = 0,
+) -> Exit:
+    """The exit before any training: the target's final norm, LM head and layer, every addition at zero.
+
+    At the last layer it is the target itself. With `dtype` the trained tensors are copied (master
+    weights for training); without, they are shared with the target (head and head_block only). `ranks`
+    are those of low_rank_head and lora (RANKS if left out), `seed` decides their random halves.
     """
     check_layer(layer, target.config.n_layers, "exit")
-    if capacity not in CAPACITIES:
-        raise StudyError(f"capacity: {capacity!r} is unknown; one of {', '.join(CAPACITIES)} is right")
+    check_capacity(capacity, "capacity")
     block = target.layers[layer]
     assert isinstance(block, Block)
     if dtype is None:
+        assert capacity in ("head", "head_block"), "the others have tensors of their own"
         own = RMSNorm(target.norm.weight.data, target.config.norm_eps)
-        return Exit(layer, capacity, own, target.head, block if capacity == "head_block" else None)
+        return Exit(layer, capacity, own, target.head, OwnLayers([block]) if capacity == "head_block" else None)
     assert target.head.weight is not None, "copy an exit before the target is packed"
+    ranks = RANKS | (ranks or {})
 
-    def copied(tensor: Tensor) -> Tensor:
+    def copy(tensor: Tensor) -> Tensor:
         return tensor.detach().to(dtype, copy=True)
 
-    norm = RMSNorm(copied(target.norm.weight), target.config.norm_eps)
-    own_block = None
+    def copy_of(layer: int) -> Block:
+        source = target.layers[layer]
+        assert isinstance(source, Block)
+        # LoRA leaves the layers as they are; all other copies are trained.
+        keep = dtype if capacity != "lora" else target.dtype
+        named = source.named_tensors()
+        return Block(target.config, {name: tensor.detach().to(keep, copy=True) for name, tensor in named.items()})
+
+    norm = RMSNorm(copy(target.norm.weight), target.config.norm_eps)
+    head: Head = target.head
+    body: Body | None = None
+    if capacity in ("head", "head_block"):
+        head = Linear(copy(target.head.weight))
     if capacity == "head_block":
-        own_block = Block(target.config, {name: copied(t) for name, t in block.named_tensors().items()})
-    return Exit(layer, capacity, norm, Linear(copied(target.head.weight)), own_block)
+        body = OwnLayers([copy_of(layer)])
+    if capacity == "translator":
+        body = Translator.untrained(target.config.hidden_size, dtype, target.device)
+    if capacity == "low_rank_head":
+        head = LowRankHead.untrained(target.head, ranks[capacity], dtype, seed)
+    if capacity == "adapter":
+        body = AttentionAdapter.untrained(copy_of(layer))
+    if capacity == "lora":
+        body = LoraLayers([copy_of(place) for place in range(layer + 1)], ranks[capacity], seed).to(target.device)
+    return Exit(layer, capacity, norm, head, body, own_head=capacity in ("head", "head_block"))
 
 
 def target_identity(target: Llama) -> dict[str, Any]:
@@ -137,6 +210,7 @@ def save_exit(draft: Exit, folder: Path, dtype: torch.dtype = torch.bfloat16) ->
     tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in draft.named_tensors().items()}
     try:
         save_file(tensors, folder / "draft.safetensors")
+        (folder / "draft.safetensors").chmod(0o644)
     except SafetensorError as error:
         raise StudyError(f"{folder / 'draft.safetensors'}: could not be written ({error})") from None
 
@@ -167,18 +241,44 @@ def load_exit(folder: str | Path, target: Llama) -> tuple[Exit, dict[str, Any]]:
     path = Path(folder) / "draft.safetensors"
     tensors = {name: tensor.to(target.device, target.dtype) for name, tensor in read_tensors(path).items()}
     layer, capacity = config["layer"], config["capacity"]
-    if capacity not in CAPACITIES:
-        raise StudyError(f"{Path(folder) / 'config.json'}: capacity: {capacity!r} is unknown")
-    head, needed = tensors.get("head.weight"), target.embedding.shape
-    if head is not None and head.shape != needed:
-        raise StudyError(f"{path}: head.weight is {tuple(head.shape)}, the target needs {tuple(needed)}")
+    check_capacity(capacity, f"{Path(folder) / 'config.json'}: capacity")
     check_layer(layer, target.config.n_layers, str(Path(folder) / "config.json"))
     try:
-        block = None
-        if capacity == "head_block":
-            own = {n.removeprefix("block."): t for n, t in tensors.items() if n.startswith("block.")}
-            block = Block(target.config, own)
-        norm = RMSNorm(tensors["norm.weight"], target.config.norm_eps)
-        return Exit(layer, capacity, norm, Linear(tensors["head.weight"]), block).eval(), config
+        return _from_tensors(target, layer, capacity, tensors).eval(), config
     except KeyError as error:
         raise StudyError(f"{path}: tensor {error.args[0]} is missing") from None
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
+
+
+def _from_tensors(target: Llama, layer: int, capacity: str, tensors: dict[str, Tensor]) -> Exit:
+    """The exit of a checkpoint's tensors. Raises KeyError if one is missing, StudyError for a wrong shape."""
+    c = target.config
+    vocab, hidden = target.embedding.shape
+    shapes: dict[str, tuple[int | None, int | None]] = {
+        "head.weight": (vocab, hidden),
+        "translator.weight": (hidden, hidden),
+        "low_rank_head.down.weight": (None, hidden),
+        "low_rank_head.up.weight": (vocab, None),
+    }
+    for name, needed in shapes.items():
+        found = tuple(tensors[name].shape) if name in tensors else needed
+        if len(found) != 2 or any(size not in (None, have) for size, have in zip(needed, found, strict=True)):
+            raise StudyError(f"{name} is {found}, the target needs {needed}")
+    norm = RMSNorm(tensors["norm.weight"], c.norm_eps)
+    head: Head = target.head
+    body: Body | None = None
+    if capacity in ("head", "head_block"):
+        head = Linear(tensors["head.weight"])
+    if capacity == "head_block":
+        body = OwnLayers.of(c, tensors)
+    if capacity == "translator":
+        body = Translator.of(tensors)
+    if capacity == "low_rank_head":
+        head = LowRankHead.of(target.head, tensors)
+    if capacity == "adapter":
+        body = AttentionAdapter.of(c, tensors)
+    if capacity == "lora":
+        kept = [block for block in target.layers[: layer + 1] if isinstance(block, Block)]
+        body = merged(c, kept, tensors)
+    return Exit(layer, capacity, norm, head, body, own_head=capacity in ("head", "head_block"))

@@ -45,6 +45,17 @@ class Linear(nn.Module):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
 
+    def products(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The (input, weight) pairs whose products `input @ weightᵀ` sum to `forward(x)`, for a loss."""
+        assert self.weight is not None
+        assert self.bias is None
+        return [(x, self.weight)]
+
+    def rows(self, ids: Tensor) -> "Linear":
+        """The layer of the outputs `ids [kept]` alone. Before packing only."""
+        assert self.weight is not None, "trim before packing"
+        return Linear(self.weight.data[ids], None if self.bias is None else self.bias.data[ids])
+
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """`residual + forward(x)`, in one kernel when packed."""
         if self._packed is not None:

@@ -22,52 +22,26 @@ from selfdraft.models.rope import rotate, rotation_table
 from selfdraft.models.weights import read_tensors
 
 
-class Block(nn.Module):
-    """One decoder layer: attention and gated MLP, each behind a norm, added to the residual."""
+class Attention(nn.Module):
+    """Grouped-query self-attention with rotary positions: the matrices, and what is done between them."""
 
     def __init__(self, config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
-        """Take one layer's tensors by transformers' names, the layer's prefix removed.
-
-        Raises StudyError if a tensor's shape is not the config's, KeyError if one is missing.
-        """
+        """Take the tensors `self_attn.…` of one layer. Raises KeyError if one is missing."""
         super().__init__()
-        check_shapes(config, tensors)
-
-        def fused(*names: str) -> Linear:
-            biases = [tensors[f"{name}.bias"] for name in names if f"{name}.bias" in tensors]
-            weight = torch.cat([tensors[f"{name}.weight"] for name in names])
-            return Linear(weight, torch.cat(biases) if biases else None)
-
         self.config = config
         self.group = config.n_heads // config.n_kv_heads
-        self.input_norm = RMSNorm(tensors["input_layernorm.weight"], config.norm_eps)
-        self.qkv = fused("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-        self.o = fused("self_attn.o_proj")
-        self.post_norm = RMSNorm(tensors["post_attention_layernorm.weight"], config.norm_eps)
-        self.gate_up = fused("mlp.gate_proj", "mlp.up_proj")
-        self.down = fused("mlp.down_proj")
+        self.qkv = fused(tensors, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        self.o = fused(tensors, "self_attn.o_proj")
         if config.qk_norm:
             self.q_norm = RMSNorm(tensors["self_attn.q_norm.weight"], config.norm_eps)
             self.k_norm = RMSNorm(tensors["self_attn.k_norm.weight"], config.norm_eps)
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The layer's tensors by transformers' names (the inverse of the constructor)."""
+        """The tensors by transformers' names (the inverse of the constructor)."""
         c = self.config
         q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-        named: dict[str, Tensor] = {
-            "input_layernorm.weight": self.input_norm.weight,
-            "post_attention_layernorm.weight": self.post_norm.weight,
-        }
-        parts = (
-            (self.qkv, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), (q, kv, kv)),
-            (self.o, ("self_attn.o_proj",), (c.hidden_size,)),
-            (self.gate_up, ("mlp.gate_proj", "mlp.up_proj"), (c.intermediate_size,) * 2),
-            (self.down, ("mlp.down_proj",), (c.hidden_size,)),
-        )
-        for linear, names, sizes in parts:
-            for kind, tensor in (("weight", linear.weight), ("bias", linear.bias)):
-                if tensor is not None:
-                    named |= {f"{n}.{kind}": t for n, t in zip(names, tensor.split(sizes), strict=True)}
+        named = parted(self.qkv, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), (q, kv, kv))
+        named |= parted(self.o, ("self_attn.o_proj",), (c.hidden_size,))
         if c.qk_norm:
             named |= {
                 "self_attn.q_norm.weight": self.q_norm.weight,
@@ -75,13 +49,8 @@ class Block(nn.Module):
             }
         return named
 
-    def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        """`hidden [batch, tokens, hidden] -> the same`. `layer` is the slot in `cache`."""
-        hidden = self.o.add_to(hidden, self._attention(self.input_norm(hidden), step, cache, layer))
-        gate, up = self.gate_up(self.post_norm(hidden)).chunk(2, dim=-1)
-        return self.down.add_to(hidden, F.silu(gate) * up)
-
-    def _attention(self, x: Tensor, step: Step, cache: KVCache | None, layer: int) -> Tensor:
+    def mix(self, x: Tensor, step: Step, cache: KVCache | None, layer: int) -> Tensor:
+        """`[batch, tokens, hidden]` -> what the heads gathered, `[batch, tokens, heads * head_dim]`, before `o`."""
         c = self.config
         batch, tokens, _ = x.shape
         qkv = self.qkv(x).view(batch, tokens, c.n_heads + 2 * c.n_kv_heads, c.head_dim)
@@ -109,6 +78,57 @@ class Block(nn.Module):
         out = attend(folded, keys, values, step.mask)
         out = out.view(batch, c.n_kv_heads, self.group, tokens, c.head_dim).permute(0, 3, 1, 2, 4)
         return out.reshape(batch, tokens, -1)
+
+
+class Block(nn.Module):
+    """One decoder layer: attention and gated MLP, each behind a norm, added to the residual."""
+
+    def __init__(self, config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
+        """Take one layer's tensors by transformers' names, the layer's prefix removed.
+
+        Raises StudyError if a tensor's shape is not the config's, KeyError if one is missing.
+        """
+        super().__init__()
+        check_shapes(config, tensors)
+        self.config = config
+        self.input_norm = RMSNorm(tensors["input_layernorm.weight"], config.norm_eps)
+        self.attention = Attention(config, tensors)
+        self.post_norm = RMSNorm(tensors["post_attention_layernorm.weight"], config.norm_eps)
+        self.gate_up = fused(tensors, "mlp.gate_proj", "mlp.up_proj")
+        self.down = fused(tensors, "mlp.down_proj")
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The layer's tensors by transformers' names (the inverse of the constructor)."""
+        inner = self.config.intermediate_size
+        return {
+            "input_layernorm.weight": self.input_norm.weight,
+            "post_attention_layernorm.weight": self.post_norm.weight,
+            **self.attention.named_tensors(),
+            **parted(self.gate_up, ("mlp.gate_proj", "mlp.up_proj"), (inner, inner)),
+            **parted(self.down, ("mlp.down_proj",), (self.config.hidden_size,)),
+        }
+
+    def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        """`hidden [batch, tokens, hidden] -> the same`. `layer` is the slot in `cache`."""
+        hidden = self.attention.o.add_to(hidden, self.attention.mix(self.input_norm(hidden), step, cache, layer))
+        gate, up = self.gate_up(self.post_norm(hidden)).chunk(2, dim=-1)
+        return self.down.add_to(hidden, F.silu(gate) * up)
+
+
+def fused(tensors: dict[str, Tensor], *names: str) -> Linear:
+    """One linear layer of several that read the same input, stacked in the order of their names."""
+    biases = [tensors[f"{name}.bias"] for name in names if f"{name}.bias" in tensors]
+    weight = torch.cat([tensors[f"{name}.weight"] for name in names])
+    return Linear(weight, torch.cat(biases) if biases else None)
+
+
+def parted(linear: Linear, names: tuple[str, ...], sizes: tuple[int, ...]) -> dict[str, Tensor]:
+    """The tensors of a fused layer by name again, `sizes` rows each."""
+    named: dict[str, Tensor] = {}
+    for kind, tensor in (("weight", linear.weight), ("bias", linear.bias)):
+        if tensor is not None:
+            named |= {f"{n}.{kind}": t for n, t in zip(names, tensor.split(sizes), strict=True)}
+    return named
 
 
 class Llama(nn.Module):
@@ -207,8 +227,8 @@ class Llama(nn.Module):
         return self.config.n_layers * self.layer_bytes() + self.head.bytes
 
 
-def check_shapes(config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
-    """Raise StudyError for the first matrix of a layer whose shape is not the config's."""
+def check_shapes(config: LlamaConfig, tensors: dict[str, Tensor], mlp: bool = True) -> None:
+    """Raise StudyError for the first matrix of a layer, or of its attention, whose shape is not the config's."""
     c = config
     q, kv, inner = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim, c.intermediate_size
     shapes = {
@@ -221,6 +241,8 @@ def check_shapes(config: LlamaConfig, tensors: dict[str, Tensor]) -> None:
         "mlp.down_proj": (c.hidden_size, inner),
     }
     for name, shape in shapes.items():
+        if name.startswith("mlp.") and not mlp:
+            continue
         found = tuple(tensors[f"{name}.weight"].shape)
         if found != shape:
             raise StudyError(f"tensor {name}.weight is {found}, config.json says {shape}")

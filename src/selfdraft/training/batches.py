@@ -1,5 +1,6 @@
-"""Whole conversations grouped into steps of about the same number of answer tokens."""
+"""Whole conversations grouped into steps of about the same number of answer tokens, and steps into shares."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,9 +16,9 @@ from selfdraft.sequences import Sequences
 class Batch:
     """Some sequences, right-padded.
 
-    index: int64 `[sequences, longest]`, where each token's states stand in the captured tensors
-    (padding repeats the sequence's last token); positions: int64 `[tokens]`, the flat places in
-    `index` whose next token is an answer token; labels: int64 `[tokens]`, those next tokens.
+    index: int64 `[sequences, longest]`, where each token stands in the split's arrays (padding repeats
+    the sequence's last token); positions: int64 `[labels]`, the flat places in `index` whose next token
+    is an answer token; labels: int64 `[labels]`, those next tokens.
     """
 
     index: Tensor
@@ -30,7 +31,18 @@ def predicted(sequences: Sequences, begin: int, end: int) -> np.ndarray:
     return begin + np.flatnonzero(sequences.mask[begin + 1 : end])
 
 
-def make_batch(sequences: Sequences, which: list[int]) -> Batch:
+def label_counts(sequences: Sequences) -> list[int]:
+    """Answer tokens of each sequence that can be predicted.
+
+    Raises StudyError if there is none in any.
+    """
+    counts = [len(predicted(sequences, begin, end)) for begin, end in pairwise(sequences.offsets.tolist())]
+    if sum(counts) == 0:
+        raise StudyError("data: no answer token to learn from; every token is masked")
+    return counts
+
+
+def make_batch(sequences: Sequences, which: Sequence[int]) -> Batch:
     """The batch of the sequences numbered `which`."""
     spans = [(int(sequences.offsets[i]), int(sequences.offsets[i + 1])) for i in which]
     longest = max(end - begin for begin, end in spans)
@@ -47,17 +59,14 @@ def make_batch(sequences: Sequences, which: list[int]) -> Batch:
     )
 
 
-def batches(sequences: Sequences, tokens_per_step: int, order: list[int] | None = None) -> list[Batch]:
-    """Group the sequences, in `order`, so that each batch but the last holds ≥ `tokens_per_step` labels.
+def steps(counts: Sequence[int], tokens_per_step: int, order: Sequence[int] | None = None) -> list[list[int]]:
+    """Sequence numbers in `order`, grouped so that each group but the last has ≥ `tokens_per_step` labels.
 
-    Raises StudyError if no token is an answer token.
+    `counts` are the sequences' labels; a sequence without labels is left out.
     """
-    counts = [len(predicted(sequences, begin, end)) for begin, end in pairwise(sequences.offsets.tolist())]
-    if sum(counts) == 0:
-        raise StudyError("data: no answer token to learn from; every token is masked")
     groups: list[list[int]] = [[]]
     room = tokens_per_step
-    for i in order if order is not None else range(len(sequences)):
+    for i in order if order is not None else range(len(counts)):
         if counts[i] == 0:
             continue
         if room <= 0:
@@ -65,4 +74,18 @@ def batches(sequences: Sequences, tokens_per_step: int, order: list[int] | None 
             room = tokens_per_step
         groups[-1].append(i)
         room -= counts[i]
-    return [make_batch(sequences, group) for group in groups if group]
+    return [group for group in groups if group]
+
+
+def shares(which: Sequence[int], counts: Sequence[int], parts: int) -> list[list[int]]:
+    """One step's sequences dealt into `parts` of about equal labels; parts may be empty.
+
+    The longest come first, each to the part that has least; within a part the order stays.
+    """
+    loads = [0] * parts
+    part_of: dict[int, int] = {}
+    for place in sorted(range(len(which)), key=lambda place: (-counts[which[place]], place)):
+        lightest = loads.index(min(loads))
+        part_of[place] = lightest
+        loads[lightest] += counts[which[place]]
+    return [[i for place, i in enumerate(which) if part_of[place] == part] for part in range(parts)]

@@ -1,5 +1,7 @@
-"""Distillation through an LM head without ever holding the vocabulary for a whole batch."""
+"""Distillation through LM heads without ever holding the vocabulary for a whole batch."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,111 +9,250 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfdraft.errors import StudyError
+
+DIVERGENCES = ("kl", "reverse_kl", "tv")
+
+# A draft's logits as products: Σ input @ weightᵀ over pairs of input [tokens, size] and weight [vocab, size].
+Products = Sequence[tuple[Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class Objective:
-    """T²·KL(teacher ‖ draft) at temperature T, plus `ce_weight` · cross-entropy with the labels."""
+    """T²·D(teacher, draft), both at temperature T, plus `ce_weight` · cross-entropy with the labels at 1.
+
+    divergence: kl = KL(p ‖ q), reverse_kl = KL(q ‖ p), tv = ½ Σ |p − q|; p the teacher, q the draft.
+    teacher_top_k: only the teacher's k most likely tokens, renormalised; 0 keeps all. Then reverse_kl
+    would be infinite: it is refused.
+    """
 
     temperature: float
+    divergence: str = "kl"
     ce_weight: float = 0.0
+    teacher_top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise StudyError(f"T: {self.temperature} is not a finite number > 0")
+        if self.divergence not in DIVERGENCES:
+            raise StudyError(f"divergence: {self.divergence!r} is unknown; one of {', '.join(DIVERGENCES)} is right")
+        if self.teacher_top_k and self.divergence == "reverse_kl":
+            raise StudyError(
+                "training.teacher_top_k: does not go with objective reverse_kl, which is infinite where the teacher "
+                "has no mass; 0 keeps all"
+            )
 
 
 # Rows whose logits are worked on at once: 16 rows of a 49,152-word vocabulary stay in a CPU's cache, and the
 # dozen passes over them cost less than the matrix products (docs/benchmarks.md).
 CACHED_ROWS = {"cpu": 16, "cuda": 4096}
+CHUNK = 256  # tokens whose logits exist at once
 
 
-def _logit_gradient(
-    draft: Tensor, teacher: Tensor, labels: Tensor, objective: Objective, grad: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Loss and KL, summed over rows; writes d loss / d draft logits into `grad`. All `[rows, vocab]`."""
-    temperature = objective.temperature
-    log_q = F.log_softmax(draft if temperature == 1 else draft / temperature, dim=-1)
-    log_p = F.log_softmax(teacher if temperature == 1 else teacher / temperature, dim=-1)
-    p, q = log_p.exp(), log_q.exp()
-    kl = (log_p.sub_(log_q).mul_(p)).sum(dtype=torch.float64)
-    loss = temperature**2 * kl
-    q.sub_(p)
-    if temperature != 1:
-        q.mul_(temperature)
+@dataclass(frozen=True)
+class Teacher:
+    """The teacher's distribution on some rows, float `[rows, vocab]`: its logarithm, and itself.
+
+    `left_out` is its mass outside its top k, float64, summed over the rows; None if all was kept.
+    """
+
+    log_p: Tensor
+    p: Tensor
+    left_out: Tensor | None = None
+
+    @classmethod
+    def of(cls, logits: Tensor, temperature: float, top_k: int) -> "Teacher":
+        """From logits `[rows, vocab]`, which may be overwritten."""
+        log_p = F.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
+        left_out = None
+        if 0 < top_k < logits.shape[-1]:
+            kept, ids = log_p.topk(top_k, dim=-1)
+            mass = kept.logsumexp(-1, keepdim=True)
+            left_out = (1 - mass.exp()).clamp_(min=0).sum(dtype=torch.float64)
+            log_p = torch.full_like(log_p, -math.inf).scatter_(1, ids, kept - mass)
+        return cls(log_p, log_p.exp(), left_out)
+
+
+def _sum_of_p_log_p_over_q(teacher: Teacher, log_q: Tensor) -> Tensor:
+    """Σ p (log p − log q), 0 where p is 0."""
+    difference = teacher.log_p - log_q
+    if teacher.left_out is not None:
+        difference.masked_fill_(teacher.p == 0, 0.0)
+    return difference.mul_(teacher.p).sum(dtype=torch.float64)
+
+
+def _logit_gradient(draft: Tensor, teacher: Teacher, labels: Tensor, objective: Objective, grad: Tensor) -> Tensor:
+    """The loss, summed over rows; writes d loss / d draft logits into `grad`. All `[rows, vocab]`."""
+    T = objective.temperature
+    log_q = F.log_softmax(draft if T == 1 else draft / T, dim=-1)
+    q = log_q.exp()
+    if objective.divergence == "kl":
+        value = _sum_of_p_log_p_over_q(teacher, log_q)
+        slope = q - teacher.p
+    elif objective.divergence == "reverse_kl":
+        ratio = log_q - teacher.log_p
+        by_row = (q * ratio).sum(-1, keepdim=True)
+        value = by_row.sum(dtype=torch.float64)
+        slope = ratio.sub_(by_row).mul_(q)
+    else:
+        sign = (q - teacher.p).sign_()
+        by_row = (q * sign).sum(-1, keepdim=True)
+        value = 0.5 * (q - teacher.p).abs_().sum(dtype=torch.float64)
+        slope = sign.sub_(by_row).mul_(q).mul_(0.5)
+    # d/d logits = 1/T · d/d (logits / T), times T²
+    loss = T**2 * value
+    if T != 1:
+        slope.mul_(T)
     if objective.ce_weight:
-        log_q1 = log_q if temperature == 1 else F.log_softmax(draft, dim=-1)
+        log_q1 = log_q if T == 1 else F.log_softmax(draft, dim=-1)
         at = labels.unsqueeze(1)
         loss = loss - objective.ce_weight * log_q1.gather(1, at).sum(dtype=torch.float64)
         minus_one = torch.full(at.shape, -1.0, dtype=q.dtype, device=q.device)
-        q.add_(log_q1.exp().scatter_add_(1, at, minus_one), alpha=objective.ce_weight)
-    grad.copy_(q)
-    return loss, kl
+        slope.add_(log_q1.exp().scatter_add_(1, at, minus_one), alpha=objective.ce_weight)
+    grad.copy_(slope)
+    return loss
 
 
-class _HeadLoss(torch.autograd.Function):
-    """Loss of `hidden @ weightᵀ` summed over tokens; its gradient is formed on the way, chunk by chunk."""
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _logits(products: Products, part: slice) -> Tensor:
+    """Logits `[rows, vocab]` of some tokens."""
+    (x, weight), *more = products
+    logits = F.linear(x[part], weight)
+    for x, weight in more:
+        logits = torch.addmm(logits, x[part], weight.T)
+    return logits
+
+
+class _HeadLosses(torch.autograd.Function):
+    """Losses of several drafts, each summed over tokens; the gradients are formed on the way, chunk by chunk.
+
+    Flat arguments: for each draft, for each of its products, input and weight.
+    """
 
     @staticmethod
     def forward(
         context: Any,
-        hidden: Tensor,
-        weight: Tensor,
+        counts: Sequence[int],
         teacher_hidden: Tensor,
         teacher_weight: Tensor,
         labels: Tensor,
-        objective: Objective,
+        objectives: Sequence[Objective],
         chunk: int,
-        with_gradient: bool,
-    ) -> tuple[Tensor, Tensor]:
-        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        weight_cast = weight.to(hidden.dtype)
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=wide) if with_gradient else torch.empty(0)
-        loss = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        kl = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        rows = CACHED_ROWS.get(hidden.device.type, chunk)
-        for begin in range(0, len(hidden), chunk):
+        *flat: Tensor,
+    ) -> Tensor:
+        inputs, weights = flat[::2], flat[1::2]
+        dtype = inputs[0].dtype
+        needed = context.needs_input_grad[6:]
+        cast = {id(weight): weight.to(dtype) for weight in weights}
+        drafts: list[list[tuple[Tensor, Tensor]]] = []
+        at = 0
+        for count in counts:
+            drafts.append([(inputs[i], cast[id(weights[i])]) for i in range(at, at + count)])
+            at += count
+        grads: list[Tensor | None] = []
+        for i, (x, weight) in enumerate(zip(inputs, weights, strict=True)):
+            grads.append(torch.empty_like(x) if needed[2 * i] else None)
+            grads.append(torch.zeros_like(weight, dtype=_wide(weight.dtype)) if needed[2 * i + 1] else None)
+        losses = torch.zeros(len(drafts), dtype=torch.float64, device=labels.device)
+        rows = CACHED_ROWS.get(labels.device.type, chunk)
+        for begin in range(0, len(labels), chunk):
             part = slice(begin, begin + chunk)
-            draft = F.linear(hidden[part], weight_cast)
-            teacher = F.linear(teacher_hidden[part], teacher_weight)
-            for at in range(0, len(draft), rows):
-                few = slice(at, at + rows)
-                # The draft's logits are not needed once their gradient is known: it takes their place.
-                more_loss, more_kl = _logit_gradient(
-                    draft[few].to(wide), teacher[few].to(wide), labels[part][few], objective, draft[few]
-                )
-                loss += more_loss
-                kl += more_kl
-            if with_gradient:
-                grad_hidden[part] = draft @ weight_cast
-                grad_weight += draft.T @ hidden[part]
-        context.save_for_backward(grad_hidden, grad_weight)
-        context.mark_non_differentiable(kl)
-        return loss, kl
+            of_teacher = F.linear(teacher_hidden[part], teacher_weight)
+            of_drafts = [_logits(products, part) for products in drafts]
+            for first in range(0, len(of_teacher), rows):
+                few = slice(first, first + rows)
+                made: dict[tuple[float, int], Teacher] = {}
+                for which, (logits, objective) in enumerate(zip(of_drafts, objectives, strict=True)):
+                    key = objective.temperature, objective.teacher_top_k
+                    if key not in made:
+                        made[key] = Teacher.of(of_teacher[few].to(_wide(dtype)), *key)
+                    # The draft's logits are not needed once their gradient is known: it takes their place.
+                    losses[which] += _logit_gradient(
+                        logits[few].to(_wide(dtype)), made[key], labels[part][few], objective, logits[few]
+                    )
+            place = 0
+            for logits, products in zip(of_drafts, drafts, strict=True):
+                for x, weight in products:
+                    for_input, for_weight = grads[place : place + 2]
+                    if for_input is not None:
+                        for_input[part] = logits @ weight
+                    if for_weight is not None:
+                        for_weight += logits.T @ x[part]
+                    place += 2
+        context.save_for_backward(*(grad for grad in grads if grad is not None))
+        context.owners = [which for which, count in enumerate(counts) for _ in range(2 * count)]
+        context.known = [grad is not None for grad in grads]
+        return losses
 
     @staticmethod
     def backward(context: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = context.saved_tensors
-        scale = grads[0]
-        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight.mul_(scale), *[None] * 6
+        (scales,) = grads
+        saved = iter(context.saved_tensors)
+        made: list[Tensor | None] = []
+        for owner, known in zip(context.owners, context.known, strict=True):
+            grad = next(saved) if known else None
+            made.append(None if grad is None else grad.mul_(scales[owner].to(grad.dtype)))
+        return (*[None] * 6, *made)
 
 
-def head_loss(
-    hidden: Tensor,
-    weight: Tensor,
+def head_losses(
+    drafts: Sequence[Products],
     teacher_hidden: Tensor,
     teacher_weight: Tensor,
     labels: Tensor,
-    objective: Objective,
-    chunk: int = 256,
-) -> tuple[Tensor, Tensor]:
-    """Mean loss per token, and mean KL(teacher ‖ draft) at temperature T in nats (no gradient, no T²).
+    objectives: Sequence[Objective],
+    chunk: int = CHUNK,
+) -> Tensor:
+    """The loss of each draft summed over tokens, float64 `[drafts]`, differentiable once.
+
+    The teacher's logits are computed once for all drafts. Memory grows with `chunk · vocab`, not with
+    `tokens · vocab`; beyond that there are the gradients themselves.
 
     Args:
-        hidden: draft's normed hidden states `[tokens, hidden]`; products are taken in its dtype.
-        weight: draft's LM head `[vocab, hidden]`, may be a float32 master weight.
-        teacher_hidden: teacher's normed final hidden states `[tokens, hidden]`.
-        teacher_weight: teacher's LM head `[vocab, hidden]`.
+        drafts: what each draft's logits are the sum of, see Products; products are taken in the inputs'
+            dtype, weights may be float32 masters. Weights without `requires_grad` get no gradient.
+        teacher_hidden: the teacher's normed final hidden states `[tokens, hidden]`, in the inputs' dtype.
+        teacher_weight: the teacher's LM head `[vocab, hidden]`, in the inputs' dtype.
         labels: the next token at each position, int64 `[tokens]`; used by cross-entropy only.
-        objective: temperature and weight of the cross-entropy.
-        chunk: tokens whose logits exist at once; memory grows with `chunk · vocab`, not `tokens · vocab`.
+        objectives: one for each draft.
+        chunk: tokens whose logits exist at once.
     """
-    with_gradient = torch.is_grad_enabled()
-    loss, kl = _HeadLoss.apply(hidden, weight, teacher_hidden, teacher_weight, labels, objective, chunk, with_gradient)
-    return loss / len(hidden), kl / len(hidden)
+    flat = [tensor for products in drafts for pair in products for tensor in pair]
+    counts = [len(products) for products in drafts]
+    return _HeadLosses.apply(counts, teacher_hidden, teacher_weight, labels, objectives, chunk, *flat)
+
+
+@torch.inference_mode()
+def head_kls(
+    drafts: Sequence[Products],
+    teacher_hidden: Tensor,
+    teacher_weight: Tensor,
+    temperatures: Sequence[float],
+    top_ks: Sequence[int],
+    chunk: int = CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """KL(teacher ‖ draft) at each draft's temperature, in nats, and the teacher's mass outside its top k.
+
+    Both float64 `[drafts]`, summed over tokens. The KL is that of the whole teacher whatever `top_ks` says.
+    """
+    dtype = teacher_hidden.dtype
+    weights = [[(x, weight.to(dtype)) for x, weight in products] for products in drafts]
+    kls = torch.zeros(len(drafts), dtype=torch.float64, device=teacher_hidden.device)
+    left_out = torch.zeros_like(kls)
+    rows = CACHED_ROWS.get(teacher_hidden.device.type, chunk)
+    for begin in range(0, len(teacher_hidden), chunk):
+        part = slice(begin, begin + chunk)
+        of_teacher = F.linear(teacher_hidden[part], teacher_weight)
+        for which, (products, T, top_k) in enumerate(zip(weights, temperatures, top_ks, strict=True)):
+            logits = _logits(products, part)
+            for first in range(0, len(logits), rows):
+                wide = of_teacher[first : first + rows].to(_wide(dtype))
+                log_q = F.log_softmax(logits[first : first + rows].to(_wide(dtype)) / T, dim=-1)
+                kls[which] += _sum_of_p_log_p_over_q(Teacher.of(wide, T, 0), log_q)
+                cut = Teacher.of(wide, T, top_k).left_out if top_k else None
+                if cut is not None:
+                    left_out[which] += cut
+    return kls, left_out

@@ -1,0 +1,93 @@
+"""One draft while it is trained: its optimiser, its best tensors so far, its log."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfdraft.errors import StudyError
+from selfdraft.models.exit import Exit
+from selfdraft.training.losses import Objective
+from selfdraft.training.settings import Settings
+
+
+def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up over `warmup` steps, then cosine decay to zero after `steps`. Steps count from 0."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class Learner:
+    """AdamW on the trained parameters of `draft`; keeps the tensors of the lowest held-out KL seen.
+
+    `log` takes one JSON line a step; the first line is the untrained draft.
+    """
+
+    def __init__(self, draft: Exit, temperature: float, settings: Settings, log: Callable[[str], object]) -> None:
+        self.draft, self.temperature = draft, temperature
+        self.objective: Objective = settings.objective_at(temperature)
+        self.clip = settings.gradient_clip
+        self.parameters = draft.trained()
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
+        groups = [
+            {"params": parameters, "lr": settings.rate(part), "base": settings.rate(part)}
+            for part, parameters in draft.parameter_groups().items()
+        ]
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True)
+        self.lines: list[str] = []
+        self._log = log
+        self.untrained = self.best = math.inf
+        self.best_step = 0
+        self.best_tensors: list[Tensor] = []
+        self.left_out = 0.0  # the teacher's mass outside its top k, held-out mean
+
+    def begin(self, held_out_kl: float, left_out: float) -> None:
+        """Note the untrained draft."""
+        self.untrained = self.best = held_out_kl
+        self.left_out = left_out
+        self.best_tensors = self.copies()
+        self.write({"step": 0, "tokens": 0, "loss": None, "lr": 0.0, "held_out_kl": held_out_kl})
+
+    def update(self, factor: float) -> float:
+        """One step of the optimiser at the learning rates times `factor`; returns the largest of them."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base"] * factor
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return max(group["lr"] for group in self.optimiser.param_groups)
+
+    def measured(self, step: int, held_out_kl: float, vocab: int) -> None:
+        """Keep the tensors if they are the best so far. Raises StudyError if training has diverged."""
+        if not held_out_kl <= 2 * max(self.untrained, math.log(vocab)):
+            raise StudyError(
+                f"training: diverged at step {step}: held-out KL {held_out_kl:.3g} nats, "
+                f"untrained {self.untrained:.3g}; lower training.learning_rate"
+            )
+        if held_out_kl < self.best:
+            self.best, self.best_step, self.best_tensors = held_out_kl, step, self.copies()
+
+    def write(self, row: dict[str, Any]) -> None:
+        """One line of the log; nothing in it depends on the machine's speed."""
+        self.resume_log([json.dumps(row)])
+
+    def resume_log(self, lines: list[str]) -> None:
+        """Lines as they were written before."""
+        for line in lines:
+            self.lines.append(line)
+            self._log(line)
+
+    def copies(self) -> list[Tensor]:
+        """The trained tensors as they are now."""
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    def finish(self) -> None:
+        """Leave the draft with its best tensors."""
+        for parameter, kept in zip(self.parameters, self.best_tensors, strict=True):
+            parameter.data.copy_(kept)
+            parameter.requires_grad_(False)
