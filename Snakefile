@@ -13,7 +13,7 @@ min_version("9.27")
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from selfdraft import imports, sweeps
-from selfdraft.config import check, check_layers, files_on_disk
+from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
 from selfdraft.errors import StudyError
 from selfdraft.jobs import prepare_jobs
 

@@ -97,6 +97,16 @@ def files_on_disk(source: dict[str, Any]) -> list[str]:
     return [source["path"]] if source["kind"] == "path" and Path(source["path"]).exists() else []
 
 
+def sources_of(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sources of a checked `data` section: one, or those of a mixture's parts."""
+    return [part["source"] for part in data["mixture"].values()] if "mixture" in data else [data["source"]]
+
+
+def splits_of(data: dict[str, Any]) -> list[str]:
+    """The splits of a checked `data` section that have sequences."""
+    return [split for split in data["splits"] if f"{split}_tokens" in data]
+
+
 def _fill_defaults(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> None:
     """Put the defaults of `rule` and below into `value`, for properties and named entries."""
     if "$ref" in rule:
@@ -194,6 +204,7 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
                 hint = _suggestion(policy, policies)
                 yield f"sweeps.{name}.policy.{position}: {_shown(policy)} is not a key of policies; {hint}"
         yield from _sweep_contradictions(name, sweep, list(config["drafters"]), [FIXED, *config["drafting"]])
+    yield from _data_contradictions(config)
     yield from _section_contradictions(config)
     yield from _domain_contradictions(config)
     for name, figure in config["figures"].items():
@@ -215,6 +226,34 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
     objective, weight = config["training"]["objective"], config["training"]["ce_weight"]
     if (objective == "kl_ce") != (weight > 0):
         yield f"training.ce_weight: {weight} does not go with objective {objective}; kl wants 0, kl_ce > 0"
+
+
+def _data_contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Where the data come from, and whether what is asked of them can be had."""
+    data = config["data"]
+    if ("source" in data) == ("mixture" in data):
+        what = "does not go with source" if "source" in data else "missing; it must be set"
+        yield f"data.{'mixture' if 'source' in data else 'source'}: {what} (data have one source or a mixture)"
+        return
+    parts = {f"data.mixture.{name}": part for name, part in data.get("mixture", {}).items()} or {"data": data}
+    for key in ("shape", "columns", "max_records"):
+        if "mixture" in data and key in data:
+            yield f"data.{key}: does not go with mixture; each of its parts has its own"
+    training = "train" in data["splits"]
+    for key in ("train_tokens", "validation_tokens", "held_out_tokens"):
+        if training and key not in data:
+            yield f"data.{key}: missing; it must be set"
+        if not training and key != "held_out_tokens" and key in data:
+            yield f"data.{key}: does not go with splits [held_out], data that nothing is trained on"
+    for where, part in parts.items():
+        if part.get("shape") == "prompts" and splits_of(data):
+            yield f"{where}.shape: prompts have no answers to train on or to measure quality on; take another shape"
+    for name, sweep in config["sweeps"].items():
+        if not training and "drafter" not in sweep:
+            yield f"sweeps.{name}: has trained drafts; data.splits [held_out] leaves nothing to train them on"
+        for way in sweep["drafting"] if not training else ():
+            if "vocabulary" in config["drafting"].get(way, {}):
+                yield f"sweeps.{name}.drafting: {way} counts the tokens of the training split; data.splits has none"
 
 
 def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str], ways: list[str]) -> Iterable[str]:
@@ -276,16 +315,15 @@ def _domain_contradictions(config: dict[str, Any]) -> Iterable[str]:
         for other in ("data", "target"):
             if name == config[other]["name"]:
                 yield f"{where}: this is the name of {other}; choose another one"
-        unfit = {"text": "prompts", "prompts": "held_out_tokens"}.get(made["shape"])
-        if unfit in made:
-            yield f"{where}.{unfit}: does not go with shape {made['shape']}"
+        if made["shape"] == "prompts" and "held_out_tokens" in made:
+            yield f"{where}.held_out_tokens: does not go with shape prompts, which have no answers"
         if not {"held_out_tokens", "prompts"} & set(made):
             yield f"{where}: measures nothing; set held_out_tokens (for quality) or prompts (for acceptance)"
-        for key, needed in (("sequence_length", "held_out_tokens"), ("prompt_length", "prompts")):
-            if key in made and needed not in made:
-                yield f"{where}.{key}: does not go without {needed}"
-        if "prompts" in made and "prompt_length" not in made:
-            yield f"{where}.prompt_length: missing; prompts go with their shortest and longest length"
+        for length, amount in (("sequence_length", "held_out_tokens"), ("prompt_length", "prompts")):
+            if amount in made and length not in made:
+                yield f"{where}.{length}: missing; it must be set beside {amount}"
+            if length in made and amount not in made:
+                yield f"{where}.{length}: does not go without {amount}"
         shortest, longest = made.get("prompt_length", (0, 0))
         if shortest > longest:
             yield f"{where}.prompt_length: {shortest} > {longest}; the shortest comes first"

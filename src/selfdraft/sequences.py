@@ -1,4 +1,8 @@
-"""Token sequences with an answer mask, and prompts, as the `data` stage leaves them on disk."""
+"""Token sequences with a mask of their labels, and prompts, as the `data` stage leaves them on disk.
+
+Data that are only evaluated on may have no train and validation split, no sequences or no prompts:
+their files are then not there, and who reads them is told so.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +23,11 @@ DTYPES = {"tokens": np.int32, "mask": np.uint8, "offsets": np.int64}
 
 @dataclass(frozen=True)
 class Sequences:
-    """The conversations of one split, one after the other.
+    """The conversations, or pieces of text, of one split, one after the other.
 
-    tokens: int32 [total]; mask: uint8 [total], 1 where the token is part of an answer and so a label
-    to predict (from the token before it); offsets: int64 [sequences + 1], sequence i is
-    tokens[offsets[i]:offsets[i + 1]]. `ids` and `origins` name each sequence's conversation.
+    tokens: int32 [total]; mask: uint8 [total], 1 where the token is a label to predict (from the
+    token before it): an answer's, or all of a text's but the first; offsets: int64 [sequences + 1], sequence i is
+    tokens[offsets[i]:offsets[i + 1]]. `ids` and `origins` name each sequence's conversation or piece.
     """
 
     tokens: NDArray[np.int32]
@@ -77,11 +81,17 @@ def write_sequences(data_dir: str | Path, split: str, sequences: Sequences) -> N
             raise StudyError(f"{path}: cannot be written ({error})") from None
 
 
+def absent(data_dir: str | Path, what: str) -> str:
+    """Why a part of the data is not there: the rest of the folder is, or nothing is."""
+    made = (Path(data_dir) / "index.json").is_file()
+    return f"these data were made without {what}" if made else "`selfdraft data` writes it"
+
+
 def read_sequences(data_dir: str | Path, split: str) -> Sequences:
     """Read one split (train, validation or held_out). Raises StudyError for a missing or malformed file."""
     path = Path(data_dir) / f"{split}.safetensors"
     if not path.is_file():
-        raise StudyError(f"{path}: file not found; `selfdraft data` writes it")
+        raise StudyError(f"{path}: file not found; {absent(data_dir, f'{split} sequences')}")
     try:
         arrays = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -111,6 +121,8 @@ def read_sequences(data_dir: str | Path, split: str) -> Sequences:
 def read_prompts(data_dir: str | Path) -> list[Prompt]:
     """Read prompts.json. Raises StudyError for a missing or malformed file."""
     path = Path(data_dir) / "prompts.json"
+    if not path.is_file():
+        raise StudyError(f"{path}: file not found; {absent(data_dir, 'prompts')}")
     rows: Any = read_json(path)
     keys = {"id": str, "origin": str, "tokens": list, "text": str}
     if not isinstance(rows, list) or not rows:

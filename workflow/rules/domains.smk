@@ -22,6 +22,7 @@ use rule data as domain_data with:
         target=subpath(input.target, parent=True),
         folder=subpath(output.sources, parent=True),
         name="{set}",
+        option="source",
         source=lambda wildcards: sweeps.as_json(sweeps.sets(config)[wildcards.set]["source"]),
         settings=lookup(dpath="{set}", within=sweeps.set_settings(config)),
 
@@ -29,6 +30,7 @@ use rule data as domain_data with:
 use rule domain_data as domain_prompts with:
     # A set whose prompts acceptance is measured on.
     output:
+        index="results/data/{set}/index.json",
         prompts="results/data/{set}/prompts.json",
         sources="results/data/{set}/sources.json",
     wildcard_constraints:

@@ -52,13 +52,13 @@ use rule target as draft_model with:
 
 
 rule data:
-    """Conversations as token sequences, split by origin, and prompts."""
+    """Text as token sequences, split by origin, and prompts."""
     input:
-        source=files_on_disk(config["data"]["source"]),
+        source=[path for source in sources_of(config["data"]) for path in files_on_disk(source)],
         target=rules.target.output.tokenizer,
         code=imports.code_of("data"),
     output:
-        sequences=collect(f"{DATA}/{{split}}.safetensors", split=["train", "validation", "held_out"]),
+        sequences=collect(f"{DATA}/{{split}}.safetensors", split=splits_of(config["data"])),
         index=f"{DATA}/index.json",
         prompts=f"{DATA}/prompts.json",
         sources=f"{DATA}/sources.json",
@@ -76,10 +76,11 @@ rule data:
         target=subpath(input.target, parent=True),
         folder=subpath(output.index, parent=True),
         name=lookup(dpath="data/name", within=config),
-        source=sweeps.as_json(config["data"]["source"]),
-        settings=sweeps.settings_of(config, "data", without=["name", "source"]),
+        option="mixture" if "mixture" in config["data"] else "source",
+        source=sweeps.as_json(config["data"].get("mixture") or config["data"]["source"]),
+        settings=sweeps.settings_of(config, "data", without=["name", "source", "mixture"]),
     message:
         "Data {params.name}: tokens and prompts in {params.folder}"
     shell:
-        "python -m selfdraft data --name {params.name:q} --source {params.source:q} --target {params.target:q}"
+        "python -m selfdraft data --name {params.name:q} --{params.option} {params.source:q} --target {params.target:q}"
         " --settings {params.settings:q} --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -176,8 +176,3 @@ def key_of(name: str) -> str:
 def weights_of(parts: Mapping[str, Part]) -> dict[str, float]:
     """The weight of each part."""
     return {name: part.weight for name, part in parts.items()}
-
-
-def sources_of(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The sources of a checked data section, of one or of many."""
-    return [part["source"] for part in data["mixture"].values()] if "mixture" in data else [data["source"]]

@@ -28,10 +28,11 @@ LITTLE_WORDS = {
 }
 
 
-def is_english(text: str) -> bool:
+def is_english(text: str, fewest_words: int = 0) -> bool:
     """True if 9 of 10 letters are a–z, and no other language's little words outnumber the English ones.
 
-    Code counts by its keywords and comments; a text without any little word passes if its letters do.
+    Code counts by its keywords and comments; a text without any little word passes if its letters do,
+    and so does one of fewer than `fewest_words` words, whose little words say nothing yet.
     """
     words = Counter(WORD.findall(text[:SAMPLE].lower()))
     letters = sum(len(word) * count for word, count in words.items())
@@ -40,6 +41,8 @@ def is_english(text: str) -> bool:
     )
     if foreign > 0.1 * letters:
         return False
+    if sum(words.values()) < fewest_words:
+        return True
     found = words.keys()
     hits = {name: sum(words[word] for word in little & found) for name, little in LITTLE_WORDS.items()}
     return hits["English"] >= max(hits.values())

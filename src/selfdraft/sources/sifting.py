@@ -72,13 +72,14 @@ def sift(
     name: str,
     expected: str,
     found: Callable[[Any], str] | None = None,
+    fewest_words: int = 0,
 ) -> Sifted[Item]:
     """Keep what `texts_of` finds texts in, unless it is not English or the same texts came before.
 
     `texts_of` returns a record's texts, or the reason why there are none (MISSING if the record lacks
     its columns), and counts what it changes; `make` makes the item of an id and texts. Raises
     StudyError, naming `name`, if no record has the columns (what there is instead, by `found`, and
-    what was `expected`), or nothing is left.
+    what was `expected`), or nothing is left. For `fewest_words` see `is_english`.
     """
     sifted: Sifted[Item] = Sifted()
     seen: set[Texts] = set()
@@ -90,7 +91,7 @@ def sift(
         texts = texts_of(record, sifted.changed)
         if isinstance(texts, str):
             sifted.dropped[texts] += 1
-        elif english_only and (fields.is_foreign(record) or not is_english(" ".join(texts))):
+        elif english_only and (fields.is_foreign(record) or not is_english(" ".join(texts), fewest_words)):
             sifted.dropped["not English"] += 1
         elif texts in seen:
             sifted.dropped["duplicate"] += 1

@@ -14,6 +14,7 @@ COLUMNS = {
     "input": ("input",),
     "entry_point": ("entry_point",),
 }
+FEWEST_WORDS = 12  # of a question whose language can be told: "x + y = 4z, express y in z" is no Spanish
 CODE_INSTRUCTION = "Complete this Python function. Answer with the whole function."
 
 
@@ -53,7 +54,8 @@ class Prompts:
             return Question(identity, texts[0])
 
         wanted = self.fields.wanted("prompt")
-        return sift(records, texts_of, question, self.fields, self.making.english_only, name, wanted)
+        english_only = self.making.english_only
+        return sift(records, texts_of, question, self.fields, english_only, name, wanted, fewest_words=FEWEST_WORDS)
 
     def origins(self, items: Sequence[Question]) -> list[str]:
         """Each question its own."""
