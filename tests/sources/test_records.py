@@ -1,6 +1,9 @@
+import gzip
 import json
 
+import pyarrow.parquet
 import pytest
+import zstandard
 
 from selfdraft.errors import StudyError
 from selfdraft.sources.losses import Losses
@@ -90,3 +93,67 @@ def test_a_dataset_that_cannot_be_loaded_is_one_line(tmp_path):
     with pytest.raises(StudyError, match="datasets cannot load it") as caught:
         list(hub_rows(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache")))
     assert "\n" not in str(caught.value)
+
+
+def write_rows(path, rows, group=2):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=group)
+
+
+@pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
+def test_parquet_rows_are_read_with_their_lists_and_structures(tmp_path, packing):
+    plain, path = tmp_path / "plain", tmp_path / f"rows.parquet{packing}"
+    write_rows(plain, RECORDS)
+    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[packing]
+    path.write_bytes(pack(plain.read_bytes()))
+    assert read(path)[0] == RECORDS
+
+
+def test_parquet_is_read_one_row_group_after_the_other(tmp_path, monkeypatch):
+    path = tmp_path / "rows.parquet"
+    write_rows(path, RECORDS)
+    groups = []
+    real = pyarrow.parquet.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pyarrow.parquet.ParquetFile, "read_row_group", lambda file, group: groups.append(group) or real(file, group)
+    )
+    rows = records_of(path, "rows", Losses())
+    assert [next(rows), next(rows), next(rows)] == RECORDS[:3]
+    assert groups == [0, 1]
+
+
+@pytest.mark.parametrize("packing", ["", ".gz"])
+def test_a_cut_parquet_file_is_one_line(tmp_path, packing):
+    path = tmp_path / f"cut.parquet{packing}"
+    write_rows(tmp_path / "whole", RECORDS)
+    whole = (tmp_path / "whole").read_bytes()
+    whole = gzip.compress(whole) if packing else whole
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(StudyError, match=r"cut\.parquet.*: not a whole Parquet file") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_file_is_one_record_and_one_in_windows_letters_is_counted(tmp_path):
+    good, old = tmp_path / "good.txt", tmp_path / "old.txt"
+    good.write_bytes("£5 for tea".encode())
+    old.write_bytes("£5 for tea".encode("cp1252"))
+    for path, count in ((good, 0), (old, 1)):
+        records, losses = read(path)
+        assert records == [{"id": path.name, "text": "£5 for tea"}]
+        assert losses.changed["read as Windows-1252, not being UTF-8"] == count
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b")
+    with pytest.raises(StudyError, match=r"a\.csv: expected a \.json, \.jsonl, \.parquet or \.txt file"):
+        read(tmp_path / "a.csv")
+
+
+def test_lines_are_read_one_at_a_time(tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text(json.dumps(RECORDS[0]) + "\n" + "{broken\n" * 1000)
+    losses = Losses()
+    rows = records_of(path, "long", losses)
+    assert next(rows) == RECORDS[0]
+    rows.close()
+    assert losses.reasons == []
