@@ -1,9 +1,14 @@
 """Files and folders appear whole or not at all, and nothing that is not ours is replaced."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import selfdraft
 from selfdraft.errors import StudyError
-from selfdraft.files import read_json, whole_file, whole_folder, write_json
+from selfdraft.files import read_json, remove_abandoned, whole_file, whole_folder, write_json
 
 
 def fail_in(writing):
@@ -38,3 +43,18 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     with pytest.raises(StudyError, match="is a file"), whole_folder(tmp_path / "thesis.txt", ["mark"]):
         pass
     assert (tmp_path / "thesis.txt").read_text() == "years"
+
+
+def test_what_a_killed_process_left_is_removed_and_a_living_ones_is_not(tmp_path):
+    left = "import sys, os; sys.path.insert(0, sys.argv[1]); from selfdraft.files import *; "
+    left += (
+        "writing = whole_folder(sys.argv[2], ['mark']); (writing.__enter__() / 'mark').write_text('half'); os._exit(9)"
+    )
+    source = str(Path(selfdraft.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", left, source, str(tmp_path / "draft")])
+    assert len(list(tmp_path.iterdir())) == 1
+    with whole_folder(tmp_path / "draft", ["mark"]) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+        remove_abandoned(tmp_path / "draft")
+        assert folder.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["draft"]

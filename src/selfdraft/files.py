@@ -1,7 +1,9 @@
 """Writing files so that a reader sees either the whole file or none of it."""
 
+import glob
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -18,7 +20,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it there if the block succeeds, else remove it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    remove_abandoned(path)
+    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -47,7 +50,8 @@ def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
             if entry.is_dir() or not any(fnmatch(entry.name, pattern) for pattern in (*own, ".snakemake_timestamp")):
                 raise StudyError(f"{path}: holds {entry.name}, and would be replaced whole; name another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    remove_abandoned(path)
+    temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -63,6 +67,34 @@ def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _prefix(path: Path) -> str:
+    """How the names of this process's temporary files for `path` begin."""
+    return f".{path.name}.{platform.node()}-{os.getpid()}-"
+
+
+def remove_abandoned(path: str | Path) -> None:
+    """Remove temporary files and folders for `path` that a killed process of this machine left behind."""
+    path = Path(path)
+    begin = f".{path.name}.{platform.node()}-"
+    for entry in path.parent.glob(f"{glob.escape(begin)}*"):
+        number = entry.name.removeprefix(begin).partition("-")[0]
+        if number.isdigit() and int(number) != os.getpid() and not _alive(int(number)):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_json(path: str | Path, value: Any) -> None:

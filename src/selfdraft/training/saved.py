@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from selfdraft.errors import StudyError
-from selfdraft.files import whole_file
+from selfdraft.files import remove_abandoned, whole_file
 from selfdraft.training.learner import Learner
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
@@ -67,8 +67,7 @@ class Saving:
 
         Raises StudyError if it is another configuration's, or damaged.
         """
-        for stale in self.path.parent.glob(f".{self.path.name}.*"):  # of a run that was killed while it saved
-            stale.unlink(missing_ok=True)
+        remove_abandoned(self.path)
         if not self.path.exists():
             return None
         try:

@@ -1,0 +1,137 @@
+"""A run that is killed at any moment and started again ends with the tensors and the log of an uninterrupted one."""
+
+import json
+import random
+import signal
+
+import pytest
+from training.runs import command, kill, prepare, result, stage, start, training, wait_for
+
+DRAFTS = ((1, 1.0, "head_block"), (1, 2.0, "adapter"))
+KILLS = 12
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with target, data and states, and the result of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    # wide enough that saving a state takes a while
+    prepare(folder, hidden_size=192, num_attention_heads=6, num_key_value_heads=2)
+    stage(*training(folder, "whole", drafts=DRAFTS))
+    return folder
+
+
+def test_killed_at_random_moments_and_started_again_it_ends_the_same(study):
+    state = study / "state" / "killed.safetensors"
+    words = training(study, "killed", "--state", state, "--save-steps", 1, drafts=DRAFTS)
+    moments, kills, while_saving, resumed = random.Random(0), 0, 0, 0
+    for attempt in range(200):
+        process = start(words)
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        if attempt % 3 == 2:  # while the state is being written
+            reached = wait_for(lambda: any(state.parent.glob(f".{state.name}.*")), process)
+        else:
+            wanted = moments.randint(1, 4)  # states of this run, so that every kill lets it go on a little
+            seen = set()
+
+            def enough(seen=seen, wanted=wanted, before=before):
+                if state.exists() and (now := state.stat().st_mtime_ns) != before:
+                    seen.add(now)
+                return len(seen) >= wanted
+
+            reached = wait_for(enough, process)
+        if not reached:
+            break
+        while_saving += any(state.parent.glob(f".{state.name}.*"))
+        resumed += before > 0
+        kill(process)
+        kills += 1
+        if kills >= KILLS:
+            process = start(words)
+            break
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert kills >= 10
+    assert while_saving >= 2
+    assert resumed >= 8
+    assert result(study / "killed") == result(study / "whole")
+    assert list(state.parent.iterdir()) == []
+
+
+def test_killed_before_the_first_state_it_starts_anew(study):
+    state = study / "state" / "early.safetensors"
+    process = start(training(study, "early", "--state", state, "--save-steps", 1000, drafts=DRAFTS))
+    wait_for(lambda: any(study.glob(".layer*")) or any((study / "early").glob(".layer*")), process)
+    kill(process)
+    assert not state.exists()
+    stage(*training(study, "early", "--state", state, drafts=DRAFTS))
+    assert result(study / "early") == result(study / "whole")
+
+
+def test_sigterm_saves_the_state_and_says_so(study):
+    state = study / "state" / "stopped.safetensors"
+    words = training(study, "stopped", "--state", state, "--save-steps", 3, drafts=DRAFTS)
+    process = start(words)
+    assert wait_for(state.exists, process)
+    _, errors = kill(process, signal.SIGTERM)
+    assert process.returncode == 143
+    assert "selfdraft train: stopped after step" in errors
+    assert f"state saved in {state}; start again to go on" in errors
+    assert not (study / "stopped").exists() or not list((study / "stopped").iterdir())
+    stage(*words)
+    assert result(study / "stopped") == result(study / "whole")
+
+
+def test_a_state_of_another_configuration_is_refused_and_stays(study):
+    state = study / "state" / "other.safetensors"
+    process = start(training(study, "other", "--state", state, "--save-steps", 2, drafts=DRAFTS))
+    assert wait_for(state.exists, process)
+    kill(process)
+    kept = state.read_bytes()
+    for change, message in [
+        ({"settings": {"seed": 3}}, "training.seed was null, is 3"),
+        ({"drafts": DRAFTS[:1]}, "drafts was"),
+    ]:
+        process = start(training(study, "other", "--state", state, **({"drafts": DRAFTS} | change)))
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert "the state of another configuration" in errors
+        assert message in errors
+        assert "remove the file to train anew" in errors
+        assert state.read_bytes() == kept
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 20])
+def test_a_file_that_is_no_state_is_refused_with_one_line(study, content):
+    state = study / "state" / "broken.safetensors"
+    state.parent.mkdir(exist_ok=True)
+    state.write_bytes(content)
+    process = start(training(study, "broken", "--state", state, drafts=DRAFTS))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"{state}: not a training state" in errors
+    assert errors.strip().count("\n") == 0
+
+
+def test_a_diverging_run_keeps_the_state_from_before(study):
+    state = study / "state" / "nan.safetensors"
+    settings = {"learning_rate": {"head": 1e30, "norm": 1e30, "block": 1e30}, "warmup_fraction": 0.9}
+    words = training(study, "nan", "--state", state, "--save-steps", 1, settings=settings)
+    process = start(words)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "lower training.learning_rate" in errors
+    assert not (study / "nan" / "layer1_T1.0_head_block").exists()
+
+
+def test_the_log_holds_nothing_that_depends_on_the_machines_speed(study):
+    for path in (study / "whole").rglob("train_log.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert {tuple(line) for line in lines} == {("step", "tokens", "loss", "lr", "held_out_kl")}
+
+
+def test_the_help_names_the_state():
+    import subprocess
+
+    done = subprocess.run(command("train", "--help"), capture_output=True, text=True)
+    assert "--state" in done.stdout

@@ -1,0 +1,86 @@
+"""Two processes with half of each step do what one does: tensors within float32's rounding."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from training.runs import ENVIRONMENT, kill, prepare, result, same, stage, tensors, training, wait_for
+
+DRAFTS = ((1, 1.0, "head_block"), (1, 2.0, "translator"), (1, 1.0, "lora"))
+LAUNCHERS = {
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"],
+    "accelerate": [
+        # --multi_gpu starts as many processes as asked, whether there are GPUs or not
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("several")
+    prepare(folder)
+    stage(*training(folder, "one", drafts=DRAFTS))
+    return folder
+
+
+def launch(launcher, port, words):
+    ports = {"torchrun": "--master-port", "accelerate": "--main_process_port"}
+    command = [*LAUNCHERS[launcher], ports[launcher], str(port), "-m", "selfdraft", *map(str, words)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    )
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]
+
+
+@pytest.mark.parametrize(("launcher", "online"), [("torchrun", False), ("accelerate", False), ("torchrun", True)])
+def test_two_processes_train_what_one_trains(study, launcher, online):
+    process = launch(launcher, free_port(), training(study, f"two_{launcher}_{online}", drafts=DRAFTS, online=online))
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    two = study / f"two_{launcher}_{online}"
+    same(tensors(two), tensors(study / "one"), rtol=2e-2, atol=2e-3)  # bfloat16 files: half a unit in the last place
+    for name in sorted(path.parent.name for path in two.rglob("config.json")):
+        assert json.loads((two / name / "config.json").read_text())["processes"] == 2
+        logs = [(folder / name / "train_log.jsonl").read_text().splitlines() for folder in (two, study / "one")]
+        for ours, theirs in zip(*logs, strict=True):
+            ours, theirs = json.loads(ours), json.loads(theirs)
+            assert (ours["step"], ours["tokens"]) == (theirs["step"], theirs["tokens"])
+            for value in ("loss", "held_out_kl"):
+                assert ours[value] == (
+                    theirs[value] if theirs[value] is None else pytest.approx(theirs[value], rel=1e-4)
+                )
+
+
+def test_steps_with_fewer_sequences_than_processes_are_no_harm(study):
+    short = {"tokens_per_step": 1}
+    stage(*training(study, "single", settings=short))
+    process = launch("torchrun", free_port(), training(study, "single_two", settings=short))
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    same(tensors(study / "single_two"), tensors(study / "single"), rtol=2e-2, atol=2e-3)
+
+
+def test_several_processes_are_stopped_and_resumed_together(study):
+    state = study / "state.safetensors"
+    words = training(study, "resumed", "--state", state, "--save-steps", 1, drafts=DRAFTS)
+    whole = launch("torchrun", free_port(), training(study, "uninterrupted", drafts=DRAFTS))
+    _, errors = whole.communicate(timeout=300)
+    assert whole.returncode == 0, errors
+    process = launch("torchrun", free_port(), words)
+    assert wait_for(state.exists, process)
+    kill(process, signal.SIGKILL)
+    process = launch("torchrun", free_port(), words)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert result(study / "resumed") == result(study / "uninterrupted")
