@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfdraft.config import SCHEMA, check, check_layers, files_on_disk, load
+from selfdraft.config import SCHEMA, check, check_layers, files_on_disk, load, sources_of, splits_of
 from selfdraft.errors import StudyError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
 MISSING = object()
+PART = {"weight": 1, "source": {"kind": "path", "path": "x.jsonl"}}
 
 
 def changed(path, value):
@@ -74,6 +75,20 @@ WRONG = [
         {"sweep": "layer"},
         'figures.pareto.sweep: "layer" is not a key of sweeps; did you mean "layers"?',
     ),
+    ("data/source", MISSING, "data.source: missing; it must be set (data have one source or a mixture)"),
+    ("data/mixture", {"a": PART}, "data.mixture: does not go with source"),
+    ("data/mixture", {"a": {**PART, "weight": 0}}, "data.mixture.a.weight: 0 is not > 0"),
+    ("data/mixture", {"a": {**PART, "weight": "3"}}, 'data.mixture.a.weight: "3" is not a number'),
+    ("data/mixture", {"a": {**PART, "weight": float("nan")}}, "data.mixture.a.weight: NaN is not a number"),
+    ("data/mixture", {"a": {"source": PART["source"]}}, "data.mixture.a.weight: missing; it must be set"),
+    ("data/mixture", {"a/b": PART}, 'data.mixture: "a/b" is not a name of letters, digits'),
+    ("data/shape", "txt", 'data.shape: "txt" is not known; did you mean "text"?'),
+    ("data/shape", "prompts", "data.shape: prompts have no answers to train on"),
+    ("data/columns", {"text": 3}, "data.columns.text: 3 is not a text"),
+    ("data/max_records", 0, "data.max_records: 0 is not ≥ 1"),
+    ("data/train_tokens", MISSING, "data.train_tokens: missing; it must be set"),
+    ("data/splits", ["train"], 'data.splits: ["train"] is not known'),
+    ("data/splits", ["held_out"], "data.train_tokens: does not go with splits [held_out]"),
     ("data/prompt_length", [300, 64], "data.prompt_length: 300 > 64; the shortest comes first"),
     ("data/prompt_length", [64], "data.prompt_length: [64] has too few entries; at least 2 must be there"),
     ("speed/prompts", 1000, "speed.prompts: 1000 is more than data.prompts, 100"),
@@ -201,20 +216,60 @@ def test_every_mapping_of_the_schema_refuses_unknown_keys():
 
 def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.commands import acceptance, speed
-    from selfdraft.sources.dataset import DataSettings
+    from selfdraft.sources.data_settings import SHAPE_NAMES, DataSettings, Part
     from selfdraft.sources.fetch import KEYS
     from selfdraft.training.settings import Settings
 
     schema = yaml.safe_load(SCHEMA.read_text())
     keys = {section: set(rule.get("properties", {})) for section, rule in schema["properties"].items()}
     assert keys["training"] == set(Settings.__dataclass_fields__)
-    assert keys["data"] - {"name", "source"} == set(DataSettings.__dataclass_fields__)
+    parts = set(Part.__dataclass_fields__)
+    assert keys["data"] == {"name", "mixture"} | set(DataSettings.__dataclass_fields__) | parts - {"weight"}
+    assert set(schema["properties"]["data"]["properties"]["mixture"]["additionalProperties"]["properties"]) == parts
+    assert tuple(schema["$defs"]["shape"]["enum"]) == SHAPE_NAMES
     assert keys["acceptance"] == set(acceptance.DEFAULTS)
     assert keys["speed"] == set(speed.DEFAULTS)
     for kind, (required, optional) in KEYS.items():
         source = schema["$defs"][f"{kind}_source"]
         assert set(source["required"]) == required
         assert set(source["properties"]) == required | optional | {"kind"}
+
+
+def mixed(**changes):
+    """The default config with a mixture in place of its source; `changes` are of the data section."""
+    config = changed("data/source", MISSING)
+    config["data"] |= {"mixture": {"chat": {**PART, "weight": 3}, "web": {**PART, "shape": "text"}}, **changes}
+    return config
+
+
+def test_a_mixture_stands_in_place_of_a_source():
+    config = mixed()
+    check(config, "config.yaml")
+    assert sources_of(config["data"]) == [PART["source"], PART["source"]]
+    assert splits_of(config["data"]) == ["train", "validation", "held_out"]
+    with pytest.raises(StudyError, match=r"data\.shape: does not go with mixture; each of its parts has its own"):
+        check(mixed(shape="text"), "config.yaml")
+    with pytest.raises(StudyError, match=r"data\.mixture\.q\.shape: prompts have no answers to train on"):
+        check(mixed(mixture={"q": {**PART, "shape": "prompts"}}), "config.yaml")
+
+
+def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():
+    config = changed("data/shape", "prompts")
+    for key in ("train_tokens", "validation_tokens", "held_out_tokens"):
+        del config["data"][key]
+    config["data"]["splits"] = ["held_out"]
+    with pytest.raises(
+        StudyError, match=r"sweeps\.layers: has trained drafts; data\.splits \[held_out\] leaves nothing"
+    ):
+        check(copy.deepcopy(config), "config.yaml")
+    config["sweeps"] = {"lookup": {**config["sweeps"]["lookup"], "drafting": ["trimmed"]}}
+    for section in ("batch", "identity", "domains", "figures"):
+        config.pop(section, None)
+    with pytest.raises(StudyError, match=r"sweeps\.lookup\.drafting: trimmed counts the tokens of the training split"):
+        check(copy.deepcopy(config), "config.yaml")
+    del config["sweeps"]["lookup"]["drafting"]
+    check(config, "config.yaml")
+    assert splits_of(config["data"]) == []
 
 
 def test_only_a_path_that_is_there_is_an_input_of_the_workflow(tmp_path):

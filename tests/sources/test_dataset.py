@@ -10,7 +10,7 @@ from selfdraft.cli import main
 from selfdraft.errors import StudyError
 from selfdraft.sequences import SPLITS, read_prompts, read_sequences
 from selfdraft.sources.chat import ChatTokenizer
-from selfdraft.sources.data_settings import only_part
+from selfdraft.sources.data_settings import only_part, parts_of
 from selfdraft.sources.dataset import build_dataset
 
 SETTINGS: dict[str, Any] = {
@@ -163,6 +163,177 @@ def test_a_budget_that_cannot_be_filled_is_said_aloud(chats, target, tmp_path, c
 def test_a_wrong_setting_is_named(change, said):
     with pytest.raises(StudyError, match=said):
         only_part({"kind": "path", "path": "x"}, {**SETTINGS, **change})
+
+
+def documents(path: Path, count: int, sentences: int = 30, name: str = "d") -> Path:
+    """JSON lines of web text: documents of their own, long enough for several sequences."""
+    rows = [
+        {
+            "id": f"{name}{n}",
+            "text": " ".join(f"Story {n} of {name} has line {k} on the river." for k in range(sentences)),
+        }
+        for n in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def built(target: Path, out: Path, source: Path, **settings: Any) -> dict[str, Any]:
+    parts, checked = only_part({"kind": "path", "path": str(source)}, settings)
+    return build_dataset("set", parts, target, out, checked, out.parent / "cache")
+
+
+def test_text_is_split_by_document_and_every_token_but_the_first_is_a_label(target, tmp_path):
+    summary = built(target, tmp_path / "out", documents(tmp_path / "d.jsonl", 40), **SETTINGS, shape="text")
+    origins = {}
+    for split in SPLITS:
+        found = read_sequences(tmp_path / "out", split)
+        starts = found.offsets[:-1]
+        assert not found.mask[starts].any()
+        assert found.mask.sum() == len(found.tokens) - len(found)
+        assert SETTINGS[f"{split}_tokens"] <= len(found.tokens) < SETTINGS[f"{split}_tokens"] + 128
+        assert summary["splits"][split]["sequences"] == len(found)
+        origins[split] = set(found.origins)
+        assert {identity.rpartition(":")[0] for identity in found.ids} == origins[split]
+    assert not origins["train"] & (origins["held_out"] | origins["validation"])
+    assert {prompt.origin for prompt in read_prompts(tmp_path / "out")} & origins["train"] == set()
+
+
+def test_a_documents_second_piece_waits_for_the_first_ones_of_all(target, tmp_path):
+    settings = {"shape": "text", "splits": ["held_out"], "sequence_length": 128, "held_out_tokens": 10**6}
+    built(target, tmp_path / "out", documents(tmp_path / "d.jsonl", 6), **settings)
+    found = read_sequences(tmp_path / "out", "held_out")
+    pieces = [int(identity.rpartition(":")[2]) for identity in found.ids]
+    assert pieces == sorted(pieces)
+    assert pieces.count(0) == pieces.count(1) == len(set(found.origins)) == 6
+    assert len(set(found.ids)) == len(found)
+
+
+def test_data_for_evaluation_alone_are_all_held_out(target, tmp_path):
+    settings = {"splits": ["held_out"], "sequence_length": 128, "held_out_tokens": 10**6, "shape": "text"}
+    summary = built(target, tmp_path / "out", documents(tmp_path / "d.jsonl", 12), **settings)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "held_out.safetensors",
+        "index.json",
+        "sources.json",
+    ]
+    assert len(set(read_sequences(tmp_path / "out", "held_out").origins)) == summary["origins"] == 12
+    with pytest.raises(StudyError, match=r"train\.safetensors: file not found; these data were made without train seq"):
+        read_sequences(tmp_path / "out", "train")
+    with pytest.raises(StudyError, match=r"prompts\.json: file not found; these data were made without prompts"):
+        read_prompts(tmp_path / "out")
+
+
+def test_prompts_alone_make_no_sequences(target, tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        "".join(json.dumps({"question_id": n, "turns": [f"What is {n} and {n}?", "Why?"]}) + "\n" for n in range(9))
+    )
+    settings = {"splits": ["held_out"], "shape": "prompts", "prompts": 9, "prompt_length": [4, 60]}
+    summary = built(target, tmp_path / "out", path, **settings)
+    assert summary["prompts"] == 9
+    assert {prompt.id for prompt in read_prompts(tmp_path / "out")} == {str(n) for n in range(9)}
+    assert all("Why?" not in prompt.text for prompt in read_prompts(tmp_path / "out"))
+    with pytest.raises(
+        StudyError, match=r"held_out\.safetensors: file not found; these data were made without held_out"
+    ):
+        read_sequences(tmp_path / "out", "held_out")
+
+
+def test_only_so_many_records_are_read(target, tmp_path):
+    path = documents(tmp_path / "d.jsonl", 50)
+    path.write_text(path.read_text() + "{broken")
+    summary = built(target, tmp_path / "out", path, **SETTINGS, shape="text", max_records=20)
+    assert (summary["read"], summary["max_records"], summary["truncated"]["reason"]) == (20, 20, "")
+
+
+def mixed(chats: Path, target: Path, out: Path, weights: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A mixture of chats, text and summaries."""
+    summaries = out.parent / "s.jsonl"
+    rows = [{"id": n, "document": f"Report {n}. " * 30, "summary": f"It is report {n} of many."} for n in range(200)]
+    summaries.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parts = {
+        "chat": {"source": {"kind": "path", "path": str(chats)}},
+        "web": {"source": {"kind": "path", "path": str(documents(out.parent / "d.jsonl", 60))}, "shape": "text"},
+        "news": {"source": {"kind": "path", "path": str(summaries)}, "shape": "summaries"},
+    }
+    mixture = {name: {**parts[name], "weight": weight} for name, weight in weights.items()}
+    return build_dataset("mix", *with_places(parts_of(mixture, {**SETTINGS, **changes}), target, out))
+
+
+def with_places(checked: tuple[Any, Any], target: Path, out: Path) -> tuple[Any, ...]:
+    """The arguments of `build_dataset` behind the name."""
+    parts, settings = checked
+    return parts, target, out, settings, out.parent / "cache"
+
+
+def test_a_mixture_has_the_shares_of_its_weights_in_every_split(chats, target, tmp_path):
+    weights = {"chat": 3, "web": 1, "news": 1}
+    budgets = {"train_tokens": 8000, "validation_tokens": 1500, "held_out_tokens": 4000, "prompts": 10}
+    summary = mixed(chats, target, tmp_path / "out", weights, **budgets, held_out_fraction=0.5)
+    for split in SPLITS:
+        found = read_sequences(tmp_path / "out", split)
+        tokens = dict.fromkeys(weights, 0)
+        for origin, length in zip(found.origins, found.lengths, strict=True):
+            tokens[origin.partition("/")[0]] += int(length)
+        for name, weight in weights.items():
+            share = budgets[f"{split}_tokens"] * weight / 5
+            assert share <= tokens[name] < share + 128
+            assert summary["parts"][name]["splits"][split]["tokens"] == tokens[name]
+        assert summary["splits"][split]["tokens"] == len(found.tokens) == sum(tokens.values())
+    prompts = [prompt.origin.partition("/")[0] for prompt in read_prompts(tmp_path / "out")]
+    assert {name: prompts.count(name) for name in weights} == {"chat": 6, "web": 2, "news": 2}
+    assert {name: prompts[:5].count(name) for name in weights} == {"chat": 3, "web": 1, "news": 1}
+
+
+def test_the_parts_of_a_mixture_are_split_each_for_itself(chats, target, tmp_path):
+    both = mixed(chats, target, tmp_path / "both", {"chat": 1, "web": 1}, held_out_fraction=0.5)
+    alone = mixed(chats, target, tmp_path / "alone", {"chat": 2}, held_out_fraction=0.5)
+    origins = [both["parts"]["chat"]["splits"][split]["available"] for split in SPLITS]
+    assert origins == [alone["parts"]["chat"]["splits"][split]["available"] for split in SPLITS]
+    sets = {
+        name: [set(read_sequences(tmp_path / name, split).origins) for split in SPLITS] for name in ("both", "alone")
+    }
+    for train, validation, held_out in sets.values():
+        assert not train & validation | train & held_out | validation & held_out
+    assert not sets["both"][0] & (sets["alone"][1] | sets["alone"][2])
+
+
+def test_a_part_that_runs_out_is_said_aloud_and_not_filled_by_others(chats, target, tmp_path, capsys):
+    small = tmp_path / "small.jsonl"
+    documents(small, 8, sentences=6)
+    mixture = {
+        "chat": {"weight": 1, "source": {"kind": "path", "path": str(chats)}},
+        "tiny": {"weight": 1, "shape": "text", "source": {"kind": "path", "path": str(small)}},
+    }
+    options = ["--mixture", json.dumps(mixture), "--settings", json.dumps({**SETTINGS, "train_tokens": 3000})]
+    assert main(["data", "--name", "m", "--target", str(target), "--out-dir", str(tmp_path / "o"), *options]) == 0
+    found = json.loads((tmp_path / "o" / "sources.json").read_text())
+    assert found["parts"]["tiny"]["splits"]["train"]["tokens"] < 1500
+    assert 1500 <= found["parts"]["chat"]["splits"]["train"]["tokens"] < 1500 + 128
+    said = capsys.readouterr().err
+    assert "m, tiny (weight 1): train: " in said
+    assert "tokens is all there is; asked for 1,500" in said
+    assert "m, chat (weight 1): train" not in said
+
+
+def test_a_mistake_in_a_part_names_the_part(chats, target, tmp_path):
+    web = {"web": {"weight": 1, "shape": "text", "source": {"kind": "path", "path": str(chats)}}}
+    with pytest.raises(
+        StudyError, match=r"^data\.mixture\.web: .*chats\.json: records have the fields id, conv.*, exp"
+    ):
+        build_dataset("m", *with_places(parts_of(web, SETTINGS), target, tmp_path / "out"))
+    with pytest.raises(StudyError, match=r"^data\.mixture\.chat\.prompt_length: none of \d+ held-out conversations"):
+        mixed(chats, target, tmp_path / "out", {"chat": 1, "news": 1}, prompt_length=[8, 20])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_or_a_mixture_and_not_both(target, tmp_path, capsys):
+    options = ["--name", "x", "--target", str(target), "--out-dir", str(tmp_path / "o"), "--settings", "{}"]
+    for wrong in ([], ["--source", "{}", "--mixture", "{}"]):
+        with pytest.raises(SystemExit):
+            main(["data", *options, *wrong])
+    assert "--mixture" in capsys.readouterr().err
 
 
 def test_the_default_data_are_as_assets_say(real_cache, real_target, default_study, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdraft.errors import StudyError
-from selfdraft.sources.fetch import Fetched, fetch, sums_of
+from selfdraft.sources.fetch import Fetched, check_source, fetch, sums_of
 from selfdraft.sources.hub import check_revision
 from selfdraft.sources.losses import Losses
 from selfdraft.sources.packed_files import plain_suffix
@@ -39,6 +39,7 @@ def read_source(source: Mapping[str, Any], cache_dir: str | Path, max_records: i
     losses = Losses()
     by_split = bool({"split", "config"} & set(source))
     if by_split and max_records and source.get("kind") == "hub" and "files" not in source:
+        check_source(source)
         check_revision(source["repo"], source["revision"])
         rows = hub_rows(source["repo"], **split_of(source), **streamed_from_hub(source))
         return Reading(islice(rows, max_records), losses, dict(source))

@@ -43,12 +43,11 @@ class DataSettings:
         known = [setting.name for setting in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
             raise StudyError(f"data.{unknown[0]}: unknown key; known are {', '.join(known)}")
-        splits = tuple(values.get("splits", SPLITS))
-        if splits not in (SPLITS, EVALUATION_ONLY):
-            found = list(splits)
-            raise StudyError(f"data.splits: found {found}, expected [held_out], or all of [{', '.join(SPLITS)}]")
+        splits = values.get("splits", list(SPLITS))
+        if splits not in (list(SPLITS), list(EVALUATION_ONLY)):
+            raise StudyError(f"data.splits: found {splits!r}, expected [held_out], or all of [{', '.join(SPLITS)}]")
         needed = ["held_out_fraction", "sequence_length", *BUDGETS, "prompts", "prompt_length"]
-        if splits == EVALUATION_ONLY:
+        if splits == list(EVALUATION_ONLY):
             needed = ["sequence_length"] * bool(values.get("held_out_tokens"))
             needed += ["prompt_length"] * bool(values.get("prompts"))
             if not needed:
@@ -57,16 +56,20 @@ class DataSettings:
                 raise StudyError(f"data.{budget}: does not go with splits [held_out], data that are never trained on")
         if missing := [key for key in needed if key not in values]:
             raise StudyError(f"data.{missing[0]}: missing")
-        for key in ("sequence_length", *BUDGETS, "prompts"):
-            value, least = values.get(key, 0), 1 if key in needed else 0
-            if type(value) is not int or value < least:
-                raise StudyError(f"data.{key}: found {value!r}, expected a whole number above {least - 1}")
-        lengths = values.get("prompt_length", (1, 1))
-        if not isinstance(lengths, list | tuple) or len(lengths) != 2 or not 0 < lengths[0] <= lengths[1]:
+        for key in ("sequence_length", *BUDGETS, "prompts", "seed"):
+            value = values.get(key, 0)
+            if type(value) is not int or value < (key in needed):
+                wanted = "a whole number above 0" if key in needed else "a whole number, 0 or more"
+                raise StudyError(f"data.{key}: found {value!r}, expected {wanted}")
+        lengths = values.get("prompt_length", [1, 1])
+        numbers = isinstance(lengths, list) and len(lengths) == 2 and all(type(length) is int for length in lengths)
+        if not numbers or not 0 < lengths[0] <= lengths[1]:
             raise StudyError(f"data.prompt_length: found {lengths!r}, expected [fewest, most] tokens")
-        if not 0 < values.get("held_out_fraction", 0.1) < 1:
-            found = values["held_out_fraction"]
-            raise StudyError(f"data.held_out_fraction: found {found!r}, expected more than 0 and less than 1")
+        fraction = values.get("held_out_fraction", 0.1)
+        if type(fraction) is not float or not 0 < fraction < 1:
+            raise StudyError(f"data.held_out_fraction: found {fraction!r}, expected more than 0 and less than 1")
+        if not isinstance(values.get("english_only", True), bool):
+            raise StudyError(f"data.english_only: found {values['english_only']!r}, expected true or false")
         own: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         return cls(**own)
 

@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 from selfdraft.errors import StudyError
 from selfdraft.sources.losses import Losses
 
-CHUNK = 1 << 16
+CHUNK = 1 << 12  # what is fed to a decompressor at once, and lost with it where a file is broken
 GZIP = 31  # what zlib calls a gzip header and the largest window
 LARGEST_WINDOW = 1 << 31  # bytes; files packed with `zstd --long` need more than the usual 8 MB
 
