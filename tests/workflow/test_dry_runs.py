@@ -1,6 +1,8 @@
 """The workflow plans every config, and tells a wrong one in one line before anything runs."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,17 @@ def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure
     }
     assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (10, 10, 25, 2)
     assert jobs["acceptance_of_others"] == 2
-    assert sum(name.startswith("figure_") for name in jobs) == 11
+    assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
+    assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (2, 4, 4)
+    assert sum(name.startswith("figure_") for name in jobs) == 12
+
+
+def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    del config["domains"]
+    (study / "config.yaml").write_text(yaml.safe_dump(config))
+    assert not any("domain" in name for name in study.to_do("--cores", "2"))
 
 
 @pytest.mark.parametrize("profile", [[], SLURM], ids=["local", "slurm"])
@@ -34,10 +46,15 @@ def test_the_full_study_is_planned(study, profile):
 
 def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    rules: dict[str, bool] = {}
+    own, used = {}, {}
     for block in re.split(r"^(?=use rule |rule )", text, flags=re.MULTILINE)[1:]:
-        used, name = re.match(r"(?:use rule (\w+) as|rule) (\w+)", block).groups()
-        rules[name] = "gpu=1" in block or rules.get(used, False)  # a rule that uses another one keeps its resources
+        base, name = re.match(r"(?:use rule (\w+) as|rule) (\w+)", block).groups()
+        own[name], used[name] = "gpu=1" in block, base
+
+    def asks(name):
+        return own[name] or (used[name] is not None and asks(used[name]))  # one that uses another keeps its resources
+
+    rules = {name: asks(name) for name in own}
     profile = yaml.safe_load((ROOT / "profiles/slurm-gh200/profile.yaml").read_text())
     given = {rule for rule, resources in profile["set-resources"].items() if resources.get("gpu_model")}
     assert given == {rule for rule, gpu in rules.items() if gpu}
@@ -63,6 +80,56 @@ def test_all_results_draws_no_figure(study):
 
 def test_one_core_is_enough(study):
     assert study.to_do("--cores", "1", "all_figures")["speed"] == 2
+
+
+PARTS = {
+    "chat": {"weight": 3, "source": {"kind": "path", "path": "conversations.json"}},
+    "web": {"weight": 1, "shape": "text", "source": {"kind": "path", "path": "it's web text.jsonl"}},
+}
+
+
+def configured(study, change):
+    """Write the tiny study's config after `change` of its settings."""
+    config = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
+    change(config)
+    (study / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_a_mixture_reaches_the_stage_whole(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+
+    def change(config):
+        del config["data"]["source"]
+        config["data"]["mixture"] = PARTS
+
+    configured(study, change)
+    for name in ("conversations.json", "it's web text.jsonl"):
+        (study / name).write_text("[]")
+    done = study.snakemake("--dry-run", "--printshellcmds", "--until", "data")
+    assert done.returncode == 0, done.output
+    command = next(line for line in done.output.splitlines() if "selfdraft data " in line)
+    words = shlex.split(command.partition(" > ")[0])
+    assert json.loads(words[words.index("--mixture") + 1]) == PARTS
+    assert "--source" not in words
+    assert {"mixture", "source"}.isdisjoint(json.loads(words[words.index("--settings") + 1]))
+
+
+def test_a_study_without_trained_drafts_needs_prompts_alone(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+
+    def change(config):
+        data, sweeps = config["data"], config["sweeps"]
+        for key in ("train_tokens", "validation_tokens", "held_out_tokens"):
+            del data[key]
+        data |= {"splits": ["held_out"], "shape": "prompts"}
+        config["sweeps"] = {name: sweep for name, sweep in sweeps.items() if "drafter" in sweep}
+        for section in ("batch", "identity", "domains", "figures", "peers", "compile"):
+            config.pop(section, None)
+
+    configured(study, change)
+    jobs = study.to_do("all_results")
+    assert jobs["data"] == jobs["results"] == 1
+    assert not {"train", "capture", "quality"} & set(jobs)
 
 
 WRONG = [
