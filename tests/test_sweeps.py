@@ -170,7 +170,7 @@ def test_a_set_is_measured_for_what_it_says_how_much_of():
 def test_nothing_of_a_set_is_trained_on():
     settings = {name: json.loads(text) for name, text in sweeps.set_settings(DOMAINS).items()}
     assert settings["news"] == {"shape": "text", "splits": ["held_out"], "held_out_tokens": 9, "sequence_length": 32}
-    assert settings["code"] == {"shape": "prompts", "splits": [], "prompts": 3, "prompt_length": [1, 9]}
+    assert settings["code"] == {"shape": "prompts", "splits": ["held_out"], "prompts": 3, "prompt_length": [1, 9]}
 
 
 def test_other_text_needs_no_other_draft_and_no_other_point_of_the_study():

@@ -315,7 +315,7 @@ def _domain_contradictions(config: dict[str, Any]) -> Iterable[str]:
         for other in ("data", "target"):
             if name == config[other]["name"]:
                 yield f"{where}: this is the name of {other}; choose another one"
-        if made["shape"] == "prompts" and "held_out_tokens" in made:
+        if made.get("shape") == "prompts" and "held_out_tokens" in made:
             yield f"{where}.held_out_tokens: does not go with shape prompts, which have no answers"
         if not {"held_out_tokens", "prompts"} & set(made):
             yield f"{where}: measures nothing; set held_out_tokens (for quality) or prompts (for acceptance)"

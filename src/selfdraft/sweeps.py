@@ -195,10 +195,7 @@ def sets_with(config: Config, *keys: str, without: str | None = None) -> list[st
 def set_settings(config: Config) -> dict[str, str]:
     """What the data stage is told of each set of `domains`, as JSON, by name: nothing of it is trained on."""
     return {
-        name: as_json(
-            {key: value for key, value in made.items() if key != "source"}
-            | {"splits": ["held_out"] if "held_out_tokens" in made else []}
-        )
+        name: as_json({key: value for key, value in made.items() if key != "source"} | {"splits": ["held_out"]})
         for name, made in sets(config).items()
     }
 

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny import main as tiny_study
 
 from selfdraft.sweeps import FIGURES, TABLE_FIGURES
@@ -38,7 +39,7 @@ def test_every_figure_is_drawn_as_pdf_and_png(tiny):
 
 
 def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
-    results = rows(tiny / "results/results.csv")
+    results = [row for row in rows(tiny / "results/results.csv") if row["dataset"] == "tiny_chats"]
     assert len(results) == POINTS
     settings = ("drafter", "layer", "T", "capacity", "gamma", "policy", "drafting")
     assert len({tuple(row[name] for name in settings) for row in results}) == POINTS
@@ -50,6 +51,46 @@ def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
             assert float(row[name]) >= 0, name
         assert row["commit"]
         assert len(row["config_hash"]) == 12
+
+
+def test_other_text_has_rows_of_its_own_with_what_was_measured_on_it(tiny):
+    by_set = {name: [] for name in ("chats", "documents", "questions")}
+    for row in rows(tiny / "results/results.csv"):
+        if row["dataset"] != "tiny_chats":
+            by_set[row["dataset"]].append(row)
+    drafts = [("early_exit", "fixed"), ("early_exit", "trimmed"), ("lookup", "fixed"), ("small", "fixed")]
+    for name in ("chats", "questions"):
+        assert sorted((row["drafter"], row["drafting"]) for row in by_set[name]) == drafts
+        assert all(float(row["accepted_mean"]) >= 0 for row in by_set[name])
+    assert [row["drafter"] for row in by_set["documents"]] == ["early_exit"]
+    measured = {
+        name: {row["kl"] != "" for row in found if row["drafter"] == "early_exit"} for name, found in by_set.items()
+    }
+    assert measured == {"chats": {True}, "documents": {True}, "questions": {False}}
+    assert {(row["accepted_mean"], row["policy"]) for row in by_set["documents"]} == {("", "")}
+    assert {row["speedup"] for found in by_set.values() for row in found} == {""}
+    assert len({row["kl"] for row in rows(tiny / "results/results.csv") if row["capacity"] == "head_block"} - {""}) > 4
+
+
+def test_nothing_of_other_text_is_trained_on(tiny):
+    folder = tiny / "results/data/documents"
+    assert sorted(path.name for path in folder.iterdir()) == ["held_out.safetensors", "index.json", "sources.json"]
+    assert sorted(path.name for path in (tiny / "results/data/questions").iterdir()) == [
+        "index.json", "prompts.json", "sources.json",
+    ]  # fmt: skip
+
+
+def test_another_data_set_measures_itself_alone(tiny):
+    sets = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())["domains"]["sets"]
+    more = sets | {"more": sets["documents"] | {"held_out_tokens": 400}}
+    tiny.configure(("domains/sets", more), start=TINY)
+    try:
+        jobs = tiny.to_do("all_results")
+    finally:
+        tiny.configure(start=TINY)
+    assert jobs == {
+        "domain_data": 1, "domain_capture": 1, "domain_quality": 1, "gather_quality": 1, "results": 1, "all_results": 1,
+    }  # fmt: skip
 
 
 def test_greedy_output_is_the_targets_own(tiny):

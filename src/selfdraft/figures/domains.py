@@ -104,6 +104,8 @@ def draw(inputs: Inputs) -> Figure:
                 mark_teacher(ax, rows, sets)
     for ax in axes:  # the panels share the rows: named last, as a panel without values clears its ticks
         name_rows(ax, [f"{name}\n(in domain)" if asked and place == 0 else name for place, name in enumerate(sets)])
-    decoded = [ax for ax in axes[::-1] if ax.has_data()]
-    style.legend_above(figure, [*decoded[:1], axes[1]])
+    # the panels of quality, free of the policy, borrow the looks of the first policy, and its entry in the legend
+    labelled = next((ax for ax in reversed(axes) if ax.patches), axes[0])
+    teacher = [lines for lines in axes[1].collections if lines.get_label() == "teacher"]
+    style.legend_above(figure, handles=[*labelled.get_legend_handles_labels()[0], *teacher])
     return figure
