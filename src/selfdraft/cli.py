@@ -10,7 +10,7 @@ from selfdraft.errors import StudyError
 
 STAGES = {
     "target": "turn a model from a package, a hub or a path into a plain folder",
-    "data": "turn conversations into token sequences, split by origin, and prompts",
+    "data": "turn conversations, text or questions into token sequences, split by origin, and prompts",
     "machine": "measure this machine's read bandwidth and matrix rates",
     "capture": "keep the teacher's hidden states that the drafts are trained on",
     "train": "train one draft from captured states",
