@@ -211,6 +211,7 @@ def test_a_documents_second_piece_waits_for_the_first_ones_of_all(target, tmp_pa
 
 def test_data_for_evaluation_alone_are_all_held_out(target, tmp_path):
     settings = {"splits": ["held_out"], "sequence_length": 128, "held_out_tokens": 10**6, "shape": "text"}
+    settings["held_out_fraction"] = 0.1  # of data that are trained on: means nothing here
     summary = built(target, tmp_path / "out", documents(tmp_path / "d.jsonl", 12), **settings)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "held_out.safetensors",

@@ -8,12 +8,13 @@ def conversation(identity, *texts):
 
 
 def test_the_base_of_an_id_is_what_stands_before_the_last_number():
-    assert [base_of(i) for i in ("QWJhYvA_0", "a_b_12", "a_1#2", "plain", "x_y")] == [
+    assert [base_of(i) for i in ("QWJhYvA_0", "a_b_12", "a_1#2", "plain", "x_y", "tree#2")] == [
         "QWJhYvA",
         "a_b",
         "a",
         "plain",
         "x_y",
+        "tree",
     ]
 
 

@@ -48,6 +48,17 @@ def test_a_long_document_gives_way_and_the_summary_stays_whole(chat, length):
     assert shape.making.changed == {"document shortened": 1}
 
 
+def test_a_document_is_shortened_until_it_fits(chat):
+    shape, _ = made(chat, XSUM)
+
+    def length_of(text):
+        return len(chat.encode(text)) + 3 * (text != DOCUMENT)  # what a cut itself adds
+
+    fitting = shape.fitted(DOCUMENT, 50, length_of)
+    assert 49 <= length_of(fitting) <= 50
+    assert DOCUMENT.startswith(fitting)
+
+
 def test_a_summary_that_leaves_no_room_for_a_document_gives_no_sequence(chat):
     shape, items = made(chat, XSUM, length=40)
     assert shape.sequences(items[0]) == []
