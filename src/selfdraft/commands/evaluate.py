@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.sequences import check_room, read_prompts
 
     target = only_folder(args.model, "results/target", "model.safetensors", "--model")
-    data = only_folder(args.data, "results/data", "held_out.safetensors", "--data")
+    # Left out, it is the text that drafts were trained on: the sets of `domains` lie beside it.
+    data = only_folder(
+        args.data, "results/data", "held_out.safetensors" if args.data else "train.safetensors", "--data"
+    )
     checkpoints = expand(args.checkpoints, "draft.safetensors", "--checkpoints")
     # All that can be wrong is looked at before the first hour of work.
     policies = json_option(args.policies, "--policies")

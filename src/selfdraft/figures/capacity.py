@@ -31,8 +31,10 @@ def draw(inputs: Inputs) -> Figure:
 
 def by_layer(inputs: Inputs, rows: pd.DataFrame, layers: list[float]) -> Figure:
     """A bar (or a line) per capacity at each layer, and per policy if there are several."""
-    few = len(layers) <= MOST_GROUPS and len(layers) * len(split(rows, "layer")) <= MOST_BARS
-    figure, axes = style.canvas(inputs.style, style.FULL, 2.3, columns=3)
+    count = len(split(rows, "layer"))
+    few = len(layers) <= MOST_GROUPS and len(layers) * count <= MOST_BARS
+    height = 2.3 + 0.15 * max(0, count - 4) / 2  # a legend of many rows takes no room from the panels
+    figure, axes = style.canvas(inputs.style, style.FULL, height, columns=3)
     for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
         ax.set(xlabel="exit layer", ylabel=label)
         made = split(rows, "layer", OF_DECODING if name == "kl" else ())
