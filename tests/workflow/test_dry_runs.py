@@ -41,7 +41,8 @@ def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_p
 def test_the_full_study_is_planned(study, profile):
     jobs = study.to_do(*profile, *FULL)
     assert (jobs["train"], jobs["quality"], jobs["speed"]) == (44, 44, 3)
-    assert sum(name.startswith("figure_") for name in jobs) == 11
+    assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (12, 18, 3)
+    assert sum(name.startswith("figure_") for name in jobs) == 12
 
 
 def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
