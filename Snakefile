@@ -13,6 +13,7 @@ min_version("9.27")
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from selfdraft import imports, sweeps
+from selfdraft.capacities import CAPACITIES
 from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
 from selfdraft.errors import StudyError
 from selfdraft.jobs import prepare_jobs
@@ -43,6 +44,11 @@ STATES = collect(
 )
 DOMAIN_DRAFTS = sweeps.trained(sweeps.points_for(config, "domains"))
 DOMAIN_DEPTHS = sweeps.depths(DOMAIN_DRAFTS)
+TEACHER = collect(
+    "results/target/{name}/{file}",
+    name=sweeps.teachers(config),
+    file=["config.json", "model.safetensors", "tokenizer.json"],
+)
 DRAFT_MODELS = collect(
     "results/target/{name}/{file}",
     name=sweeps.draft_models(config),
@@ -56,12 +62,12 @@ report: "workflow/report/workflow.rst"
 wildcard_constraints:
     layer=r"\d+",
     T=r"\d+\.\d+",
-    capacity="head|head_block",
+    capacity=sweeps.any_of(CAPACITIES),
     gamma=r"\d+",
     policy=sweeps.any_of(config["policies"]),
     drafting="|".join(map(re.escape, sweeps.ways_of_drafting(config))),
     drafter=sweeps.any_of(config["drafters"]),
-    model=sweeps.any_of(sweeps.draft_models(config)),
+    model=sweeps.any_of(sweeps.other_models(config)),
     set=sweeps.any_of(sweeps.sets(config)),
 
 

@@ -135,7 +135,7 @@ def bad(folder, **changed):
     [
         ({"layer": 9}, "--layer: layer 9 is not a layer of the target (0…3)"),
         ({"T": 0}, "T: 0.0 is not a finite number > 0"),
-        ({"capacity": "lora"}, "capacity: 'lora' is unknown"),
+        ({"capacity": "medusa"}, "capacity: 'medusa' is unknown"),
         ({"settings": "{"}, "--settings: not valid JSON"),
         ({"settings": '{"epoch": 1}'}, "training.epoch: unknown key"),
         ({"target": "nowhere"}, "nowhere/config.json: file not found"),

@@ -225,7 +225,11 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
         yield f"speed.prompts: {timed} is more than data.prompts, {prompts}"
     objective, weight = config["training"]["objective"], config["training"]["ce_weight"]
     if (objective == "kl_ce") != (weight > 0):
-        yield f"training.ce_weight: {weight} does not go with objective {objective}; kl wants 0, kl_ce > 0"
+        yield f"training.ce_weight: {weight} does not go with objective {objective}; kl_ce wants > 0, the others 0"
+    if objective == "reverse_kl" and config["training"]["teacher_top_k"]:
+        yield "training.teacher_top_k: does not go with objective reverse_kl, infinite where the teacher has no mass"
+    if config.get("teacher", {}).get("name") in (config["target"]["name"], *config["drafters"]):
+        yield f"teacher.name: {config['teacher']['name']} is the name of another model; choose another one"
 
 
 def _data_contradictions(config: dict[str, Any]) -> Iterable[str]:

@@ -227,6 +227,41 @@ def draft_models(config: Config) -> dict[str, Any]:
     return {name: made["source"] for name, made in config.get("drafters", {}).items() if made["kind"] == "model"}
 
 
+def teachers(config: Config) -> list[str]:
+    """The name of the teacher that is not the target itself; none if there is none."""
+    return [config["teacher"]["name"]] if "teacher" in config else []
+
+
+def teacher_option(config: Config) -> list[str]:
+    """The option that names the teacher's folder to the stages; none if the target is its own teacher."""
+    return [word for name in teachers(config) for word in ("--teacher", f"results/target/{name}")]
+
+
+def other_models(config: Config) -> dict[str, Any]:
+    """The sources of all models beside the target, by name: separate draft models, and a teacher of its own."""
+    return draft_models(config) | {name: config["teacher"]["source"] for name in teachers(config)}  # noqa: C420 (may be absent)
+
+
+def offline(config: Config) -> bool:
+    """Whether drafts are trained on states kept from one pass of the teacher."""
+    return config["training"].get("mode", "offline") == "offline"
+
+
+def captured_splits(config: Config) -> list[str]:
+    """The splits whose states are kept: those that are trained on, if that is done offline, and the held-out one."""
+    return ["train", "validation", "held_out"] if offline(config) else ["held_out"]
+
+
+def states(config: Config) -> list[str]:
+    """The names of the captured states' files: a depth each, and a teacher's final ones."""
+    return [f"depth{depth}" for depth in depths(checkpoints(config))] + ["teacher" for _ in teachers(config)]
+
+
+def teacher_files(config: Config) -> list[str]:
+    """The file of a teacher's final states that drafts are trained on; none if the target is its own teacher."""
+    return ["teacher.safetensors" for _ in teachers(config) if offline(config)]
+
+
 def drafter_settings(config: Config) -> str:
     """The config's `drafters` as JSON; a model is known to stages by its folder, not by its source."""
     return as_json(
@@ -281,5 +316,5 @@ def config_hash(config: Config, *sections: str) -> str:
 
     The looks of the figures are left out: they change no number.
     """
-    kept = sections or [section for section in config if section != "figures"]
+    kept = [section for section in sections or config if section in config and section != "figures"]
     return hashlib.sha256(as_json({section: config[section] for section in kept}).encode()).hexdigest()[:12]

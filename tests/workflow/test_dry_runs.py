@@ -22,10 +22,10 @@ def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure
         "machine": 1,
         "results": 1,
     }
-    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (10, 10, 25, 2)
+    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (14, 14, 29, 2)
     assert jobs["acceptance_of_others"] == 2
     assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
-    assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (2, 4, 4)
+    assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (2, 4, 2)
     assert sum(name.startswith("figure_") for name in jobs) == 12
 
 
@@ -37,10 +37,28 @@ def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_p
     assert not any("domain" in name for name in study.to_do("--cores", "2"))
 
 
+def test_a_teacher_of_its_own_is_fetched_and_online_training_needs_no_kept_states(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["teacher"] = {"name": "large", "source": {"kind": "path", "path": "large"}}
+    (study / "config.yaml").write_text(yaml.safe_dump(config))
+    planned = study.snakemake("--dry-run", "--printshellcmds", "results/checkpoints/layer6_T1.0_head/draft.safetensors")
+    assert planned.returncode == 0, planned.output
+    assert re.search(r"Train head after layer 6.*\n.*/teacher\.safetensors", planned.output)
+    assert len(re.findall(r"--teacher results/target/large", planned.output)) == 2
+    config["training"]["mode"] = "online"
+    (study / "config.yaml").write_text(yaml.safe_dump(config))
+    jobs = study.to_do("results/checkpoints/layer6_T1.0_head/draft.safetensors")
+    assert jobs["draft_model"] == 1
+    assert "capture" not in jobs
+    planned = study.snakemake("--dry-run", "--printshellcmds", "results/quality.csv")
+    assert "--splits held_out" in planned.output
+
+
 @pytest.mark.parametrize("profile", [[], SLURM], ids=["local", "slurm"])
 def test_the_full_study_is_planned(study, profile):
     jobs = study.to_do(*profile, *FULL)
-    assert (jobs["train"], jobs["quality"], jobs["speed"]) == (44, 44, 3)
+    assert (jobs["train"], jobs["quality"], jobs["speed"]) == (59, 59, 3)
     assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (12, 18, 3)
     assert sum(name.startswith("figure_") for name in jobs) == 12
 

@@ -13,8 +13,10 @@ from tiny import main as tiny_study
 from selfdraft.sweeps import FIGURES, TABLE_FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
-DRAFTS = 5
-POINTS = 10 + 3 + 2  # the sweeps of layers, temperature and gamma; three ways of drafting; two other drafters
+DRAFTS = 5 + 5  # of the sweeps of layers and temperature; five more capacities
+POINTS = (
+    10 + 5 + 3 + 2
+)  # the sweeps of layers, temperature and gamma; capacities; three ways of drafting; two other drafters
 
 
 @pytest.fixture(scope="module")

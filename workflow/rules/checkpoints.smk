@@ -5,10 +5,11 @@ rule capture:
         weights=rules.target.output.weights,
         data=rules.data.output.index,
         sequences=rules.data.output.sequences,
+        teacher=TEACHER,
         code=imports.code_of("capture"),
     output:
         description=temp(f"{CAPTURE}/capture.json"),
-        states=temp(collect(f"{CAPTURE}/depth{{depth}}.safetensors", depth=DEPTHS)),
+        states=temp(collect(f"{CAPTURE}/{{state}}.safetensors", state=sweeps.states(config))),
     log:
         "results/logs/capture.log",
     benchmark:
@@ -24,23 +25,32 @@ rule capture:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         dtype=lookup(dpath="target/dtype", within=config),
+        teacher=sweeps.teacher_option(config),
+        splits=sweeps.captured_splits(config),
+        kept="results/capture/.states",
         folder=subpath(output.description, parent=True),
     message:
         "Capture: the teacher's hidden states, in {params.folder}"
     shell:
         "python -m selfdraft capture --target {params.target:q} --data {params.data:q} --depths $depths"
-        " --dtype {params.dtype} --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+        " {params.teacher:q} --splits {params.splits} --dtype {params.dtype} --threads {threads}"
+        " --cache-dir {params.kept:q} --out-dir {params.folder:q} > {log} 2>&1"
 
 
 rule train:
-    """One draft. A new capture alone does not train it again: all that shapes it is an input here too."""
+    """One draft. A new capture alone does not train it again: all that shapes it is an input here too.
+
+    A job that was killed goes on from its last state, which lies in results/state and is no output.
+    """
     input:
         target=rules.target.output.config,
         weights=rules.target.output.weights,
         data=rules.data.output.index,
         sequences=rules.data.output.sequences,
-        capture=ancient(rules.capture.output.description),
-        states=ancient(STATES),
+        teacher=TEACHER,
+        capture=ancient(rules.capture.output.description) if sweeps.offline(config) else [],
+        states=ancient(STATES) if sweeps.offline(config) else [],
+        final=ancient(collect(f"{CAPTURE}/{{file}}", file=sweeps.teacher_files(config))),
         code=imports.code_of("capture", "train"),
     output:
         weights=f"{CHECKPOINT}/draft.safetensors",
@@ -60,15 +70,17 @@ rule train:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        capture=subpath(input.capture, parent=True),
+        capture=["--capture", CAPTURE] if sweeps.offline(config) else [],
+        teacher=sweeps.teacher_option(config),
         folder=subpath(output.weights, parent=True),
+        state="results/state/train/layer{layer}_T{T}_{capacity}.safetensors",
         settings=sweeps.settings_of(config, "training"),
         dataset=lookup(dpath="data/name", within=config),
-        config_hash=sweeps.config_hash(config, "target", "data", "training"),
+        config_hash=sweeps.config_hash(config, "target", "teacher", "data", "training"),
     message:
         "Train {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T}"
     shell:
-        "python -m selfdraft train --target {params.target:q} --data {params.data:q} --capture {params.capture:q}"
-        " --layer {wildcards.layer} --T {wildcards.T} --capacity {wildcards.capacity}"
+        "python -m selfdraft train --target {params.target:q} --data {params.data:q} {params.capture:q}"
+        " {params.teacher:q} --state {params.state:q} --layer {wildcards.layer} --T {wildcards.T} --capacity {wildcards.capacity}"
         " --settings {params.settings:q} --dataset {params.dataset:q} --config-hash {params.config_hash} --commit $commit"
         " --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"

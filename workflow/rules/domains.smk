@@ -79,13 +79,15 @@ rule domain_capture:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         dtype=lookup(dpath="target/dtype", within=config),
+        kept="results/capture/.states",
         folder=subpath(output.description, parent=True),
         depths=DOMAIN_DEPTHS,
     message:
         "Capture: the teacher's hidden states, in {params.folder}"
     shell:
         "python -m selfdraft capture --target {params.target:q} --data {params.data:q} --depths {params.depths}"
-        " --splits held_out --dtype {params.dtype} --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+        " --splits held_out --dtype {params.dtype} --threads {threads}"
+        " --cache-dir {params.kept:q} --out-dir {params.folder:q} > {log} 2>&1"
 
 
 use rule quality as domain_quality with:

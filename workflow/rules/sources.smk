@@ -31,9 +31,9 @@ rule target:
 
 
 use rule target as draft_model with:
-    # A model of `drafters` with kind model: a plain folder beside the target's.
+    # A model of `drafters` with kind model, or a teacher of its own: a plain folder beside the target's.
     input:
-        source=lambda wildcards: files_on_disk(sweeps.draft_models(config)[wildcards.model]),
+        source=lambda wildcards: files_on_disk(sweeps.other_models(config)[wildcards.model]),
         code=imports.code_of("target"),
     output:
         config="results/target/{model}/config.json",
@@ -47,7 +47,7 @@ use rule target as draft_model with:
     params:
         folder=subpath(output.config, parent=True),
         name="{model}",
-        source=lambda wildcards: sweeps.as_json(sweeps.draft_models(config)[wildcards.model]),
+        source=lambda wildcards: sweeps.as_json(sweeps.other_models(config)[wildcards.model]),
         layers="",
 
 

@@ -47,6 +47,7 @@ class Objective:
 # dozen passes over them cost less than the matrix products (docs/benchmarks.md).
 CACHED_ROWS = {"cpu": 16, "cuda": 4096}
 CHUNK = 256  # tokens whose logits exist at once
+WORDS = 8192  # words whose part of a chunk's weight gradient exists at once, beside the sum
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,13 @@ def _logits(products: Products, part: slice) -> Tensor:
     return logits
 
 
+def _add_product(total: Tensor, logits: Tensor, x: Tensor) -> None:
+    """`total [vocab, size] += logitsᵀ @ x` of logits `[rows, vocab]` and x `[rows, size]`, some words at a time."""
+    for first in range(0, len(total), WORDS):
+        words = slice(first, first + WORDS)
+        total[words] += logits[:, words].T @ x
+
+
 class _HeadLosses(torch.autograd.Function):
     """Losses of several drafts, each summed over tokens; the gradients are formed on the way, chunk by chunk.
 
@@ -180,7 +188,7 @@ class _HeadLosses(torch.autograd.Function):
                     if for_input is not None:
                         for_input[part] = logits @ weight
                     if for_weight is not None:
-                        for_weight += logits.T @ x[part]
+                        _add_product(for_weight, logits, x[part])
                     place += 2
         context.save_for_backward(*(grad for grad in grads if grad is not None))
         context.owners = [which for which, count in enumerate(counts) for _ in range(2 * count)]

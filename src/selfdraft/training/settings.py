@@ -14,12 +14,12 @@ OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv"}
 MODES = ("offline", "online")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 LEARNING_RATES = {
-    "norm": 3e-3,
-    "head": 3e-3,
-    "block": 1e-3,
-    "translator": 1e-3,
-    "low_rank_head": 3e-3,
-    "adapter": 1e-3,
+    "norm": 6e-2,
+    "head": 2e-3,
+    "block": 2e-3,
+    "translator": 3e-3,
+    "low_rank_head": 1e-2,
+    "adapter": 1e-2,
     "lora": 1e-3,
 }
 
