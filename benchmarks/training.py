@@ -66,7 +66,7 @@ class Bench:
                 text,
                 {depth: read_states(folder, depth, split, self.target, text) for depth in depths},
                 read_states(folder, last, split, self.target, text),
-                self.target.device,
+                self.target,
             )
             for split, text in self.text.items()
         }

@@ -13,7 +13,7 @@ STAGES = {
     "data": "turn conversations, text or questions into token sequences, split by origin, and prompts",
     "machine": "measure this machine's read bandwidth and matrix rates",
     "capture": "keep the teacher's hidden states that the drafts are trained on",
-    "train": "train one draft from captured states",
+    "train": "train drafts: several in one pass, by several processes, interrupted or not",
     "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
     "acceptance": "accepted draft tokens, a row per cycle",
     "speed": "decode times of drafts and baselines, interleaved, a row per prompt",

@@ -23,7 +23,7 @@ def sequences():
 
 def text(target, depth):
     states = hidden_states(target, sequences(), [depth, 4])
-    return CapturedStates(sequences(), {depth: states[depth]}, states[4], target.device)
+    return CapturedStates(sequences(), {depth: states[depth]}, states[4], target)
 
 
 @pytest.mark.parametrize("capacity", ["head", "head_block"])

@@ -7,6 +7,8 @@ import signal
 import pytest
 from training.runs import command, kill, prepare, result, stage, start, training, wait_for
 
+from selfdraft.training.saved import Saving
+
 DRAFTS = ((1, 1.0, "head_block"), (1, 2.0, "adapter"))
 KILLS = 12
 
@@ -121,6 +123,7 @@ def test_a_diverging_run_keeps_the_state_from_before(study):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "lower training.learning_rate" in errors
+    assert state.exists()
     assert not (study / "nan" / "layer1_T1.0_head_block").exists()
 
 
@@ -128,6 +131,20 @@ def test_the_log_holds_nothing_that_depends_on_the_machines_speed(study):
     for path in (study / "whole").rglob("train_log.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         assert {tuple(line) for line in lines} == {("step", "tokens", "loss", "lr", "held_out_kl")}
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "due"),
+    [
+        (0, 0, [False] * 4),
+        (2, 0, [False, True, False, True]),
+        (0, 1e-9, [True] * 4),
+        (3, 1e6, [False, False, True, False]),
+    ],
+)
+def test_the_state_is_saved_by_steps_or_by_time(tmp_path, steps, seconds, due):
+    saving = Saving(tmp_path / "state.safetensors", {}, steps, seconds)
+    assert [saving.due(step) for step in (1, 2, 3, 4)] == due
 
 
 def test_the_help_names_the_state():

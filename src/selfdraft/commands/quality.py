@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> None:
     final = read_states(args.capture, target.config.n_layers, "held_out", target, sequences)
     settings = checkpoint_settings(config) | {k: config.get(k) for k in ("trained_parameters", "trained_bytes")}
     settings["dataset"] = read_name(args.data)
-    states = CapturedStates(sequences, {draft.depth: shared}, final, target.device)
+    states = CapturedStates(sequences, {draft.depth: shared}, final, target)
     rows = quality_rows(target.pack(), draft.pack(), states, config["T"])
     write_rows(args.out, COLUMNS, ({**settings, **row} for row in rows))

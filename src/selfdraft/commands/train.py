@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
         depths = sorted({draft.depth for draft in drafts})
         by_depth = {depth: read_states(args.capture, depth, split, target, text) for depth in depths}
         final = read_states(args.capture, target.config.n_layers, split, target, text, teacher)
-        return CapturedStates(text, by_depth, final, target.device)
+        return CapturedStates(text, by_depth, final, target)
 
     identities = {
         "target": target_identity(target),

@@ -202,7 +202,8 @@ def read_states(
 ) -> Tensor:
     """The captured states `[tokens, hidden]` of one depth and split; with `teacher` its final ones instead.
 
-    The file is mapped, not read: rows come from disk when they are used. Raises StudyError if they were
+    The file is mapped, not read: rows come from disk when they are used, in the format they were
+    captured in. Raises StudyError if they were
     captured from another model or another text, or the file is damaged.
     """
     description = read_json(Path(folder) / "capture.json")
@@ -225,4 +226,4 @@ def read_states(
             f"{path}: {split} holds {tuple(states.shape)}, the data has {len(sequences.tokens)} tokens of "
             f"{model.config.hidden_size}; capture again"
         )
-    return states.to(model.dtype)
+    return states

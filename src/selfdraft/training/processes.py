@@ -29,6 +29,14 @@ class Processes:
             dist.all_reduce(tensor)
         return tensor
 
+    def agree(self, number: int, device: torch.device) -> bool:
+        """Whether all processes give the same number."""
+        extremes = torch.tensor([number, -number], device=device)
+        if self.size > 1:
+            dist.all_reduce(extremes, dist.ReduceOp.MAX)
+        greatest, least = extremes.tolist()
+        return bool(greatest == -least)
+
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum each parameter's gradient over all processes; one that had no share counts as zero."""
         for parameter in parameters if self.size > 1 else ():

@@ -37,19 +37,23 @@ class States(Protocol):
 
 @dataclass(frozen=True)
 class CapturedStates:
-    """Offline: states kept by `selfdraft capture`, `[tokens, hidden]` each, by depth; and the teacher's final ones."""
+    """Offline: states kept by `selfdraft capture`, `[tokens, hidden]` each, by depth; and the teacher's final ones.
+
+    `target` says on which device and in which number format they are wanted.
+    """
 
     sequences: Sequences
     by_depth: Mapping[int, Tensor]
     final: Tensor
-    device: torch.device
+    target: Llama
 
     def load(self, batch: Batch, depths: Collection[int]) -> Loaded:
         """Read from the files; only the batch's rows are touched."""
         at = batch.index.flatten()[batch.positions]
+        wanted = self.target.device, self.target.dtype
         return Loaded(
-            {depth: self.by_depth[depth][batch.index].to(self.device) for depth in depths},
-            self.final[at].to(self.device),
+            {depth: self.by_depth[depth][batch.index].to(*wanted) for depth in depths},
+            self.final[at].to(*wanted),
         )
 
 

@@ -104,10 +104,14 @@ class Trainer:
         total, warmup = len(self.plan), math.ceil(settings.warmup_fraction * len(self.plan))
         checks = {round((k + 1) * total / settings.evaluations) for k in range(settings.evaluations)}
         found = saving.take_up(self.learners) if saving is not None else None
+        first, tokens = found or (0, 0)
+        if not self.processes.agree(first, self.target.device):
+            raise StudyError(
+                "training: the processes do not find the same saved state; give it a file system that all of them see"
+            )
         if found is None:
             for learner, (kl, left_out) in zip(self.learners, self.held_out(), strict=True):
                 learner.begin(kl, left_out)
-        first, tokens = found or (0, 0)
         learnt, busy = 0, 0.0
         label = f"train {', '.join(f'{x.draft.layer} {x.draft.capacity}' for x in self.learners)}"
         bar = tqdm(total=total, initial=first, unit="step", desc=label, disable=None if self.processes.first else True)
