@@ -5,6 +5,7 @@ import json
 import pytest
 
 from selfdraft import sweeps
+from selfdraft.capacities import CAPACITIES
 from selfdraft.figures import FIGURES
 from selfdraft.sweeps import Checkpoint, Point
 
@@ -209,3 +210,16 @@ def test_settings_are_the_same_text_in_any_order():
 
 def test_the_target_must_have_the_layers_of_peers_and_compile_too():
     assert sweeps.layers(CONFIG | {"peers": {"layer": 8}, "compile": {"layers": [20]}}) == [1, 3, 8, 20]
+
+
+@pytest.mark.parametrize("capacity", CAPACITIES)
+def test_a_capacity_sees_the_rates_and_ranks_of_its_own_parts_alone(capacity):
+    parts = ("norm", "head", "block", "translator", "low_rank_head", "adapter", "lora")
+    training = {"epochs": 2, "learning_rate": dict.fromkeys(parts, 1.0), "ranks": {"lora": 4, "low_rank_head": 8}}
+    seen = sweeps.for_capacity({"training": training, "data": {}}, capacity)
+    assert seen["data"] == {}
+    assert seen["training"]["epochs"] == 2
+    own = {"norm", capacity} if capacity != "head_block" else {"norm", "head", "block"}
+    assert set(seen["training"]["learning_rate"]) == own
+    assert set(seen["training"]["ranks"]) == own & {"lora", "low_rank_head"}
+    assert set(training["ranks"]) == {"lora", "low_rank_head"}

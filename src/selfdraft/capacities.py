@@ -4,6 +4,13 @@
 CAPACITIES = ("norm", "translator", "low_rank_head", "head", "head_block", "adapter", "lora")
 
 
+# What of each is trained, by the names of the config's learning rates and ranks.
+PARTS = {capacity: ("norm", capacity) for capacity in CAPACITIES} | {
+    "norm": ("norm",),
+    "head_block": ("norm", "head", "block"),
+}
+
+
 def shared_depth(layer: int, capacity: str) -> int:
     """How many of the target's own layers the draft runs unchanged: the depth of its input.
 

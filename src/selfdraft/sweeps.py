@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from selfdraft.capacities import shared_depth
+from selfdraft.capacities import PARTS, shared_depth
 
 Config = dict[str, Any]
 
@@ -281,6 +281,20 @@ def policy_settings(config: Config) -> dict[str, str]:
 def settings_of(config: Config, section: str, without: Iterable[str] = ()) -> str:
     """One section of the config as JSON, less the keys that reach the stage as options of their own."""
     return as_json({key: value for key, value in config.get(section, {}).items() if key not in set(without)})
+
+
+def for_capacity(config: Config, capacity: str) -> Config:
+    """The config as one capacity sees it: without the learning rates and ranks of the others' parts.
+
+    So a rate that is changed trains only the drafts again that it concerns.
+    """
+    training = {
+        key: {part: number for part, number in value.items() if part in PARTS[capacity]}
+        if key in ("learning_rate", "ranks")
+        else value
+        for key, value in config["training"].items()
+    }
+    return config | {"training": training}
 
 
 def figures(config: Config) -> dict[str, dict[str, Any]]:

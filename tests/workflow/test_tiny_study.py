@@ -177,6 +177,16 @@ def test_a_new_layer_trains_only_the_new_draft(tiny):
     assert "data" not in jobs
 
 
+def test_a_changed_rate_trains_only_the_drafts_that_have_that_part(tiny):
+    tiny.configure(("training/learning_rate/block", 2e-3), start=TINY)
+    try:
+        jobs = tiny.to_do()
+    finally:
+        tiny.configure(start=TINY)
+    assert jobs["train"] == 3  # head_block at two layers, and at another temperature
+    assert "capture" not in jobs
+
+
 def test_the_report_holds_every_figure(tiny):
     done = tiny.snakemake("--report", "report.zip", "all_figures", "all_benchmarks")
     assert done.returncode == 0, done.output

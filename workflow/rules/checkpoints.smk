@@ -74,9 +74,15 @@ rule train:
         teacher=sweeps.teacher_option(config),
         folder=subpath(output.weights, parent=True),
         state="results/state/train/layer{layer}_T{T}_{capacity}.safetensors",
-        settings=sweeps.settings_of(config, "training"),
+        settings=lambda wildcards: sweeps.settings_of(sweeps.for_capacity(config, wildcards.capacity), "training"),
         dataset=lookup(dpath="data/name", within=config),
-        config_hash=sweeps.config_hash(config, "target", "teacher", "data", "training"),
+        config_hash=lambda wildcards: sweeps.config_hash(
+            sweeps.for_capacity(config, wildcards.capacity),
+            "target",
+            "teacher",
+            "data",
+            "training",
+        ),
     message:
         "Train {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T}"
     shell:
