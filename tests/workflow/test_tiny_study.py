@@ -14,9 +14,8 @@ from selfdraft.sweeps import FIGURES, TABLE_FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
 DRAFTS = 5 + 5  # of the sweeps of layers and temperature; five more capacities
-POINTS = (
-    10 + 5 + 3 + 2
-)  # the sweeps of layers, temperature and gamma; capacities; three ways of drafting; two other drafters
+# the sweeps of layers, temperature and gamma; five capacities; three ways of drafting; two other drafters
+POINTS = 10 + 5 + 3 + 2
 
 
 @pytest.fixture(scope="module")
