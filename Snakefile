@@ -68,6 +68,7 @@ wildcard_constraints:
     drafting="|".join(map(re.escape, sweeps.ways_of_drafting(config))),
     drafter=sweeps.any_of(config["drafters"]),
     model=sweeps.any_of(sweeps.other_models(config)),
+    text=sweeps.any_of([config["data"]["name"], *sweeps.sets_with(config, "prompts")]),
     set=sweeps.any_of(sweeps.sets(config)),
 
 

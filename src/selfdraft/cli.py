@@ -15,6 +15,7 @@ STAGES = {
     "capture": "keep the teacher's hidden states that the drafts are trained on",
     "train": "train drafts: several in one pass, by several processes, interrupted or not",
     "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
+    "vanilla": "greedy answers of the target alone, to compare drafts' answers with",
     "acceptance": "accepted draft tokens, a row per cycle",
     "speed": "decode times of drafts and baselines, interleaved, a row per prompt",
     "batch": "decode times of batches of several sizes, a row per batch",

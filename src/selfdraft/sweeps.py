@@ -200,6 +200,22 @@ def set_settings(config: Config) -> dict[str, str]:
     }
 
 
+def acceptance_settings(config: Config, text: str) -> str:
+    """The acceptance section as JSON for one data set: of those of `domains` all prompts are answered."""
+    return settings_of(config, "acceptance", without=["prompts"] if text in sets(config) else [])
+
+
+def truth(config: Config, policy: str, text: str) -> list[str]:
+    """The file of the target's own answers to the prompts of a data set; none if a policy's are not compared."""
+    compared = config["policies"][policy]["temperature"] == 0 and config["acceptance"]["dtype"] == "float32"
+    return [f"results/raw/vanilla/{text}.json"] if compared else []
+
+
+def options(name: str, values: Iterable[str]) -> list[str]:
+    """An option before each of its values."""
+    return [word for value in values for word in (name, value)]
+
+
 def any_of(names: Iterable[str]) -> str:
     """The pattern of a wildcard that is one of the names; of none if there are none."""
     return "|".join(map(re.escape, names)) or "none"

@@ -6,7 +6,9 @@ from tiny_llama import perturbed_exit, tiny_llama
 
 from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.policy import Policy
+from selfdraft.errors import StudyError
 from selfdraft.evaluation.acceptance import acceptance_rows
+from selfdraft.evaluation.answers import greedy_answers, read_answers, write_answers
 from selfdraft.evaluation.rows import write_rows
 from selfdraft.evaluation.speed import COLUMNS, speed_rows
 from selfdraft.sequences import Prompt
@@ -26,7 +28,8 @@ def prompts(count=5):
 
 def test_every_cycle_of_every_prompt_is_kept_and_greedy_answers_are_identical():
     target = tiny_llama()
-    rows = list(acceptance_rows(target, drafter_for(target), prompts(), GREEDY, 4, 23, 2, 0, frozenset()))
+    truth = greedy_answers(target, prompts(), 23, 3, frozenset())
+    rows = list(acceptance_rows(target, drafter_for(target), prompts(), GREEDY, 4, 23, 2, 0, frozenset(), truth))
     for prompt in prompts():
         own = [row for row in rows if row["prompt"] == prompt.id]
         assert [row["cycle"] for row in own] == list(range(len(own)))
@@ -36,6 +39,27 @@ def test_every_cycle_of_every_prompt_is_kept_and_greedy_answers_are_identical():
         for row in own:
             assert 0 <= row["accepted"] <= row["drafted"] <= 4
             assert 0 <= row["overlap_sum"] <= row["drafted"] + 1e-4
+
+
+def test_an_answer_that_differs_from_vanillas_is_told_of_its_prompt():
+    target = tiny_llama()
+    truth = greedy_answers(target, prompts(), 23, 3, frozenset())
+    truth["p1"][7] += 1
+    rows = list(acceptance_rows(target, drafter_for(target), prompts(), GREEDY, 4, 23, 2, 0, frozenset(), truth))
+    assert {row["prompt"] for row in rows if row["identical"] == 0} == {"p1"}
+
+
+def test_kept_answers_belong_to_their_target_length_and_prompts(tmp_path):
+    target, path = tiny_llama(), tmp_path / "vanilla.json"
+    truth = greedy_answers(target, prompts(), 9, 2, frozenset())
+    write_answers(path, target, 9, truth)
+    assert read_answers(path, target, 9, prompts()) == truth
+    with pytest.raises(StudyError, match=r"vanilla.json: max_new_tokens: 9, this run's is 10; run `selfdraft vanilla`"):
+        read_answers(path, target, 10, prompts())
+    with pytest.raises(StudyError, match=r"vanilla.json: target: .*fingerprint"):
+        read_answers(path, tiny_llama(seed=4), 9, prompts())
+    with pytest.raises(StudyError, match="no answer to prompt p5"):
+        read_answers(path, target, 9, prompts(6))
 
 
 def test_sampled_rows_have_no_identity_and_follow_the_seed():

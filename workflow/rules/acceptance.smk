@@ -1,3 +1,35 @@
+rule vanilla:
+    """Greedy answers of the target alone, once for all points that are compared with them."""
+    input:
+        target=rules.target.output.config,
+        tokenizer=rules.target.output.tokenizer,
+        weights=rules.target.output.weights,
+        data="results/data/{text}/prompts.json",
+        code=imports.code_of("vanilla"),
+    output:
+        "results/raw/vanilla/{text}.json",
+    log:
+        "results/logs/vanilla/{text}.log",
+    benchmark:
+        "results/benchmarks/vanilla/{text}.tsv"
+    conda:
+        "../../envs/study.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=3500,
+        runtime=60,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        settings=lambda wildcards: sweeps.acceptance_settings(config, wildcards.text),
+    message:
+        "Greedy answers of the target alone to the prompts of {wildcards.text}"
+    shell:
+        "python -m selfdraft vanilla --target {params.target:q} --data {params.data:q}"
+        " --settings {params.settings:q} --threads {threads} --out {output:q} > {log} 2>&1"
+
+
 rule acceptance:
     """How many draft tokens the target accepts at one point: a row per cycle."""
     input:
@@ -5,6 +37,7 @@ rule acceptance:
         tokenizer=rules.target.output.tokenizer,
         weights=rules.target.output.weights,
         data=rules.data.output.prompts,
+        vanilla=lambda wildcards: sweeps.truth(config, wildcards.policy, config["data"]["name"]),
         draft=rules.train.output.weights,
         draft_config=rules.train.output.config,
         sequences=rules.data.output.sequences,
@@ -26,6 +59,7 @@ rule acceptance:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         draft=lambda wildcards, input: ["--checkpoint", os.path.dirname(input.draft)],
+        vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
         settings=sweeps.settings_of(config, "acceptance"),
@@ -33,7 +67,7 @@ rule acceptance:
         "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
         " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}"
     shell:
-        "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} {params.draft:q}"
+        "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} {params.draft:q} {params.vanilla:q}"
         " --gamma {wildcards.gamma} --drafting {params.drafting:q}"
         " --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
         " --settings {params.settings:q} --threads {threads} --out {output:q} > {log} 2>&1"
@@ -46,6 +80,7 @@ use rule acceptance as acceptance_of_others with:
         tokenizer=rules.target.output.tokenizer,
         weights=rules.target.output.weights,
         data=rules.data.output.prompts,
+        vanilla=lambda wildcards: sweeps.truth(config, wildcards.policy, config["data"]["name"]),
         sequences=rules.data.output.sequences,
         models=DRAFT_MODELS,
         code=imports.code_of("acceptance"),
@@ -59,6 +94,7 @@ use rule acceptance as acceptance_of_others with:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         draft=lambda wildcards: ["--drafter", wildcards.drafter, "--drafters", sweeps.drafter_settings(config)],
+        vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
         settings=sweeps.settings_of(config, "acceptance"),

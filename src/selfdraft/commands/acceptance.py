@@ -21,6 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", required=True, help="the policy's name")
     parser.add_argument("--policy-settings", required=True, help="temperature, top_p, top_k as JSON")
     parser.add_argument("--settings", default="{}", help="the config's `acceptance` section as JSON")
+    parser.add_argument(
+        "--vanilla", help="file made by `selfdraft vanilla`; without it greedy answers are decoded anew"
+    )
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
@@ -35,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.acceptance import COLUMNS, acceptance_rows
+    from selfdraft.evaluation.answers import greedy_answers, read_answers
     from selfdraft.evaluation.rows import write_rows
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, some_prompts
@@ -62,6 +66,14 @@ def run(args: argparse.Namespace) -> None:
         args.trained_on,
     )
     target.pack()
+    eos_ids = frozenset(ChatTokenizer.from_folder(args.target).eos_ids)
+    truth = None
+    if policy.greedy and settings["dtype"] == "float32":  # identity is defined in float32
+        length = settings["max_new_tokens"]
+        if args.vanilla:
+            truth = read_answers(args.vanilla, target, length, prompts)
+        else:
+            truth = greedy_answers(target, prompts, length, settings["batch"], eos_ids)
     rows = acceptance_rows(
         target,
         point.drafter,
@@ -71,7 +83,8 @@ def run(args: argparse.Namespace) -> None:
         settings["max_new_tokens"],
         settings["batch"],
         settings["seed"],
-        frozenset(ChatTokenizer.from_folder(args.target).eos_ids),
+        eos_ids,
+        truth,
     )
     fixed = point.settings | {"policy": args.policy, "dtype": settings["dtype"]}
     write_rows(args.out, COLUMNS, ({**fixed, **row} for row in rows))

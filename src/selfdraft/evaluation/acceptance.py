@@ -7,8 +7,9 @@ import torch
 from tqdm import tqdm
 
 from selfdraft.decoding.drafter import Drafter
-from selfdraft.decoding.loop import speculate, vanilla
+from selfdraft.decoding.loop import speculate
 from selfdraft.decoding.policy import Policy
+from selfdraft.evaluation.answers import Answers, by_length
 from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
@@ -29,22 +30,21 @@ def acceptance_rows(
     batch: int,
     seed: int,
     eos_ids: frozenset[int],
+    truth: Answers | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Generate an answer to each prompt; greedy answers are compared with vanilla decoding's, token by token.
+    """Generate an answer to each prompt; compare it with `truth`, vanilla decoding's, token by token if that is given.
 
     Each batch of prompts has its own generator, seeded by `seed` and the batch's place.
     """
-    # Prompts of similar length stand together: less filler in a batch.
-    ordered = sorted(prompts, key=lambda prompt: (len(prompt.tokens), prompt.id))
-    for begin in tqdm(range(0, len(ordered), batch), unit="batch", desc=f"acceptance {policy.name}", disable=None):
-        group = ordered[begin : begin + batch]
+    groups = by_length(prompts, batch)
+    for number, group in enumerate(tqdm(groups, unit="batch", desc=f"acceptance {policy.name}", disable=None)):
         tokens = [list(prompt.tokens) for prompt in group]
-        generator = torch.Generator(target.device).manual_seed(seed * 1_000_003 + begin)
+        generator = torch.Generator(target.device).manual_seed(seed * 1_000_003 + number * batch)
         result = speculate(target, drafter, tokens, policy, gamma, max_new_tokens, generator, eos_ids, trace=True)
         identical: list[int | None] = [None] * len(group)
-        if policy.greedy and target.dtype == torch.float32:  # identity is defined in float32
-            truth = vanilla(target, tokens, policy, max_new_tokens, generator, eos_ids).tokens
-            identical = [int(ours == theirs) for ours, theirs in zip(result.tokens, truth, strict=True)]
+        if truth is not None:
+            answers = zip(result.tokens, group, strict=True)
+            identical = [int(ours == list(truth[prompt.id])) for ours, prompt in answers]
         count = [0] * len(group)
         for cycle in sorted(result.cycles, key=lambda cycle: cycle.row):
             yield {

@@ -11,6 +11,7 @@ from torch import Tensor
 from selfdraft.models.exit import Exit
 from selfdraft.models.llama import Llama
 from selfdraft.training.batches import make_batch
+from selfdraft.training.losses import CACHED_ROWS
 from selfdraft.training.states import States
 
 COLUMNS = (
@@ -66,6 +67,7 @@ def quality_rows(
 ) -> Iterator[dict[str, Any]]:
     """One row of sums per conversation with answer tokens; the teacher is the target itself."""
     text = states.sequences
+    rows = CACHED_ROWS.get(target.device.type, chunk)
     for number, (begin, end) in enumerate(pairwise(text.offsets.tolist())):
         if not text.mask[begin + 1 : end].any():
             continue
@@ -78,7 +80,10 @@ def quality_rows(
         total: dict[str, float] = {}
         for at in range(0, len(labels), chunk):
             part = slice(at, at + chunk)
-            draft_logits, teacher_logits = draft.head(hidden[part]).float(), target.head(final[part]).float()
-            for name, value in sums(teacher_logits, draft_logits, labels[part], temperature).items():
-                total[name] = total.get(name, 0) + value
+            draft_logits, teacher_logits = draft.head(hidden[part]), target.head(final[part])
+            for first in range(0, len(draft_logits), rows):
+                few = slice(first, first + rows)
+                found = sums(teacher_logits[few].float(), draft_logits[few].float(), labels[part][few], temperature)
+                for name, value in found.items():
+                    total[name] = total.get(name, 0) + value
         yield {"conversation": text.ids[number], "tokens": len(labels), **total}
