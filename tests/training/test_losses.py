@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from selfdraft.errors import StudyError
-from selfdraft.training.losses import Objective, head_kls, head_losses
+from selfdraft.training.losses import Objective, head_kls, head_losses, keep_for_next_step
 
 
 def normal(*shape, seed, dtype=torch.float64):
@@ -91,6 +91,26 @@ def test_several_drafts_at_once_are_each_as_if_alone():
         assert alone == together[place]
         assert torch.equal(grads[0], x.grad)
         assert torch.equal(grads[1], weight.grad)
+
+
+def test_a_gradients_memory_is_used_again_and_nothing_of_it_is_left():
+    teacher, head = normal(9, 8, seed=4).float(), normal(31, 8, seed=5).float()
+    weight, labels = normal(31, 8, seed=6).float().requires_grad_(), torch.arange(9)
+
+    def gradient(seed):
+        x = normal(9, 8, seed=seed).float()
+        head_losses([[(x, weight)]], teacher, head, labels, [Objective(1.0)], 4).sum().backward()
+        return weight.grad
+
+    expected = gradient(1).clone()
+    weight.grad = None
+    place = gradient(2).data_ptr()
+    keep_for_next_step(weight)
+    assert weight.grad is None
+    again = gradient(1)
+    assert again.data_ptr() == place
+    assert torch.equal(again, expected)
+    assert not hasattr(weight, "spare")
 
 
 def test_a_frozen_head_gets_no_gradient():

@@ -64,6 +64,8 @@ def test_other_text_has_rows_of_its_own_with_what_was_measured_on_it(tiny):
         assert sorted((row["drafter"], row["drafting"]) for row in by_set[name]) == drafts
         assert all(float(row["accepted_mean"]) >= 0 for row in by_set[name])
     assert [row["drafter"] for row in by_set["documents"]] == ["early_exit"]
+    drafts_of = [row for found in by_set.values() for row in found if row["drafter"] == "early_exit"]
+    assert all(int(row["trained_parameters"]) > 0 for row in drafts_of)
     measured = {
         name: {row["kl"] != "" for row in found if row["drafter"] == "early_exit"} for name, found in by_set.items()
     }

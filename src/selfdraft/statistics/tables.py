@@ -56,6 +56,10 @@ def _checkpoint(key: Key) -> Key:
     return tuple(value for name, value in zip(SETTINGS, key, strict=True) if name in CHECKPOINT)
 
 
+def _without_dataset(checkpoint: Key) -> Key:
+    return tuple(value for name, value in zip(CHECKPOINT, checkpoint, strict=True) if name != "dataset")
+
+
 def make_results(
     quality: Path | None,
     acceptance: Path | None,
@@ -94,6 +98,11 @@ def make_results(
     if not points:
         raise StudyError(f"{speed}: column method: no speculative rows; measure at least one point")
 
+    # How much of a draft was trained does not depend on the text that it is measured on.
+    sizes = {
+        _without_dataset(checkpoint): {column: number_text(measured[column].iloc[0]) for column in TRAINED}
+        for checkpoint, measured in of_quality.items()
+    }
     rows: list[dict[str, str]] = []
     max_gamma = 0
     of_checkpoint: dict[Key, dict[str, Estimate]] = {}
@@ -106,8 +115,7 @@ def make_results(
             if checkpoint not in of_checkpoint:
                 of_checkpoint[checkpoint] = estimates.quality(of_quality[checkpoint], bootstrap, "/".join(checkpoint))
             found |= of_checkpoint[checkpoint]
-            for column in TRAINED:
-                row[column] = number_text(of_quality[checkpoint][column].iloc[0])
+        row |= sizes.get(_without_dataset(checkpoint), {})
         if key in of_acceptance and acceptance is not None:
             cycles = of_acceptance[key]
             _only_one(cycles, ("dtype",), acceptance, f"point {name}")

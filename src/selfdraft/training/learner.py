@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import Exit
-from selfdraft.training.losses import Objective
+from selfdraft.training.losses import Objective, keep_for_next_step
 from selfdraft.training.settings import Settings
 
 
@@ -59,7 +59,8 @@ class Learner:
             group["lr"] = group["base"] * factor
         torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            keep_for_next_step(parameter)
         return max(group["lr"] for group in self.optimiser.param_groups)
 
     def measured(self, step: int, held_out_kl: float, vocab: int) -> None:

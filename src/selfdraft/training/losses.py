@@ -46,7 +46,7 @@ class Objective:
 # Rows whose logits are worked on at once: 16 rows of a 49,152-word vocabulary stay in a CPU's cache, and the
 # dozen passes over them cost less than the matrix products (docs/benchmarks.md).
 CACHED_ROWS = {"cpu": 16, "cuda": 4096}
-CHUNK = 256  # tokens whose logits exist at once
+LOGITS = 2**25  # numbers in one draft's logits that exist at once: 682 tokens of 49,152 words, 261 of 128,256
 WORDS = 8192  # words whose part of a chunk's weight gradient exists at once, beside the sum
 
 
@@ -127,11 +127,32 @@ def _logits(products: Products, part: slice) -> Tensor:
     return logits
 
 
-def _add_product(total: Tensor, logits: Tensor, x: Tensor) -> None:
-    """`total [vocab, size] += logitsᵀ @ x` of logits `[rows, vocab]` and x `[rows, size]`, some words at a time."""
+def chunk_of(vocab: int) -> int:
+    """How many tokens' logits exist at once."""
+    return max(64, LOGITS // vocab)
+
+
+def keep_for_next_step(parameter: Tensor) -> None:
+    """Take the gradient off a parameter and keep its memory: new pages for a large head cost as much as a product."""
+    parameter.spare, parameter.grad = parameter.grad, None  # type: ignore[attr-defined]
+
+
+def _buffer(weight: Tensor) -> Tensor:
+    """Memory for a weight's gradient, what is in it does not matter."""
+    spare: Tensor | None = weight.__dict__.pop("spare", None)
+    dtype = _wide(weight.dtype)
+    return torch.empty_like(weight, dtype=dtype) if spare is None or spare.dtype != dtype else spare
+
+
+def _put_product(total: Tensor, logits: Tensor, x: Tensor, add: bool) -> None:
+    """`total [vocab, size]` = or += `logitsᵀ @ x` of logits `[rows, vocab]`, x `[rows, size]`, some words at a time."""
     for first in range(0, len(total), WORDS):
         words = slice(first, first + WORDS)
-        total[words] += logits[:, words].T @ x
+        product = logits[:, words].T @ x
+        if add:
+            total[words] += product
+        else:
+            total[words] = product
 
 
 class _HeadLosses(torch.autograd.Function):
@@ -163,7 +184,7 @@ class _HeadLosses(torch.autograd.Function):
         grads: list[Tensor | None] = []
         for i, (x, weight) in enumerate(zip(inputs, weights, strict=True)):
             grads.append(torch.empty_like(x) if needed[2 * i] else None)
-            grads.append(torch.zeros_like(weight, dtype=_wide(weight.dtype)) if needed[2 * i + 1] else None)
+            grads.append(_buffer(weight) if needed[2 * i + 1] else None)
         losses = torch.zeros(len(drafts), dtype=torch.float64, device=labels.device)
         rows = CACHED_ROWS.get(labels.device.type, chunk)
         for begin in range(0, len(labels), chunk):
@@ -188,21 +209,20 @@ class _HeadLosses(torch.autograd.Function):
                     if for_input is not None:
                         for_input[part] = logits @ weight
                     if for_weight is not None:
-                        _add_product(for_weight, logits, x[part])
+                        _put_product(for_weight, logits, x[part], add=begin > 0)
                     place += 2
-        context.save_for_backward(*(grad for grad in grads if grad is not None))
+        # Not saved for backward: who takes a gradient then owns it, and need not copy it.
+        context.grads = grads
         context.owners = [which for which, count in enumerate(counts) for _ in range(2 * count)]
-        context.known = [grad is not None for grad in grads]
         return losses
 
     @staticmethod
     def backward(context: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (scales,) = grads
-        saved = iter(context.saved_tensors)
         made: list[Tensor | None] = []
-        for owner, known in zip(context.owners, context.known, strict=True):
-            grad = next(saved) if known else None
+        for owner, grad in zip(context.owners, context.grads, strict=True):
             made.append(None if grad is None else grad.mul_(scales[owner].to(grad.dtype)))
+        context.grads = None
         return (*[None] * 6, *made)
 
 
@@ -212,7 +232,7 @@ def head_losses(
     teacher_weight: Tensor,
     labels: Tensor,
     objectives: Sequence[Objective],
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """The loss of each draft summed over tokens, float64 `[drafts]`, differentiable once.
 
@@ -226,8 +246,9 @@ def head_losses(
         teacher_weight: the teacher's LM head `[vocab, hidden]`, in the inputs' dtype.
         labels: the next token at each position, int64 `[tokens]`; used by cross-entropy only.
         objectives: one for each draft.
-        chunk: tokens whose logits exist at once.
+        chunk: tokens whose logits exist at once (`chunk_of` the vocabulary if left out).
     """
+    chunk = chunk or chunk_of(len(teacher_weight))
     flat = [tensor for products in drafts for pair in products for tensor in pair]
     counts = [len(products) for products in drafts]
     return _HeadLosses.apply(counts, teacher_hidden, teacher_weight, labels, objectives, chunk, *flat)
@@ -240,13 +261,13 @@ def head_kls(
     teacher_weight: Tensor,
     temperatures: Sequence[float],
     top_ks: Sequence[int],
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """KL(teacher ‖ draft) at each draft's temperature, in nats, and the teacher's mass outside its top k.
 
     Both float64 `[drafts]`, summed over tokens. The KL is that of the whole teacher whatever `top_ks` says.
     """
-    dtype = teacher_hidden.dtype
+    dtype, chunk = teacher_hidden.dtype, chunk or chunk_of(len(teacher_weight))
     weights = [[(x, weight.to(dtype)) for x, weight in products] for products in drafts]
     kls = torch.zeros(len(drafts), dtype=torch.float64, device=teacher_hidden.device)
     left_out = torch.zeros_like(kls)
