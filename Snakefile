@@ -104,6 +104,13 @@ rule all_benchmarks:
         ),
 
 
+rule all_data:
+    """The study's own text, and that of `domains`."""
+    input:
+        rules.data.output,
+        collect("results/data/{set}/sources.json", set=sweeps.sets(config)),
+
+
 rule all_results:
     input:
         "results/results.csv",
