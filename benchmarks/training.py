@@ -32,7 +32,10 @@ from selfdraft.training.settings import Settings
 from selfdraft.training.states import CapturedStates, ComputedStates
 from selfdraft.training.trainer import Trainer
 
-SWEEP = [(layer, capacity) for layer in (6, 14, 21, 29) for capacity in ("head", "head_block")]
+SWEEPS = {
+    name: [(layer, capacity) for layer in (6, 14, 21, 29) for capacity in pair]
+    for name, pair in {"own heads": ("head", "head_block"), "frozen heads": ("translator", "adapter")}.items()
+}
 
 
 def beginning(sequences, tokens):
@@ -112,17 +115,17 @@ def capacities(bench, rounds, layer):
     return {f"{capacity} {mode}": middle(rates) for (capacity, mode), rates in found.items()}
 
 
-def sweep(bench, rounds):
+def sweep(bench, rounds, drafts):
     """Eight checkpoints: one pass of the teacher and one over its states, eight runs over them, eight runs online."""
-    depths = sorted({shared_depth(*draft) for draft in SWEEP})
+    depths = sorted({shared_depth(*draft) for draft in drafts})
     found = {"together": [], "one by one": [], "online": [], "teacher's pass": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             seconds, offline = bench.captured(depths, f"{folder}/states")
             found["teacher's pass"].append(seconds)
-            found["together"].append(seconds + bench.train(SWEEP, offline)[0])
-            found["one by one"].append(seconds + sum(bench.train([draft], offline)[0] for draft in SWEEP))
-        found["online"].append(sum(bench.train([draft], bench.computed())[0] for draft in SWEEP))
+            found["together"].append(seconds + bench.train(drafts, offline)[0])
+            found["one by one"].append(seconds + sum(bench.train([draft], offline)[0] for draft in drafts))
+        found["online"].append(sum(bench.train([draft], bench.computed())[0] for draft in drafts))
         gc.collect()
     ratios = {
         f"online / {name}": middle([a / b for a, b in zip(found["online"], found[name], strict=True)])
@@ -234,7 +237,7 @@ def main():
         if "capacities" in args.parts:
             report["tokens per second"] = capacities(bench, args.rounds, args.layer)
         if "sweep" in args.parts:
-            report["sweep of 8"] = sweep(bench, args.rounds)
+            report["sweeps of 8"] = {name: sweep(bench, args.rounds, drafts) for name, drafts in SWEEPS.items()}
         report["peak_mb"] = round(peak_mb())
     print(json.dumps(report, indent=1))
 
