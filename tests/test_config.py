@@ -232,18 +232,30 @@ def test_every_mapping_of_the_schema_refuses_unknown_keys():
 
 
 def test_settings_of_the_schema_are_those_the_stages_know():
+    from selfdraft.capacities import CAPACITIES
     from selfdraft.commands import acceptance, speed
-    from selfdraft.sources.data_settings import SHAPE_NAMES, DataSettings, Part
+    from selfdraft.drafter_kinds import KINDS
+    from selfdraft.models.exit import RANKS
+    from selfdraft.sources.data_settings import DataSettings, Part
     from selfdraft.sources.fetch import KEYS
-    from selfdraft.training.settings import Settings
+    from selfdraft.sources.shapes import SHAPES
+    from selfdraft.training.settings import LEARNING_RATES, Settings
 
     schema = yaml.safe_load(SCHEMA.read_text())
     keys = {section: set(rule.get("properties", {})) for section, rule in schema["properties"].items()}
     assert keys["training"] == set(Settings.__dataclass_fields__)
+    training = schema["properties"]["training"]["properties"]
+    assert set(training["learning_rate"]["properties"]) == set(LEARNING_RATES)
+    assert set(training["ranks"]["properties"]) == set(RANKS)
+    sweep = schema["properties"]["sweeps"]["additionalProperties"]["properties"]
+    assert tuple(sweep["capacity"]["items"]["enum"]) == CAPACITIES
+    drafter = schema["properties"]["drafters"]["additionalProperties"]["properties"]
+    assert tuple(drafter["kind"]["enum"]) == tuple(KINDS)
+    assert set(drafter) == {"kind"}.union(*KINDS.values())
     parts = set(Part.__dataclass_fields__)
     assert keys["data"] == {"name", "mixture"} | set(DataSettings.__dataclass_fields__) | parts - {"weight"}
     assert set(schema["properties"]["data"]["properties"]["mixture"]["additionalProperties"]["properties"]) == parts
-    assert tuple(schema["$defs"]["shape"]["enum"]) == SHAPE_NAMES
+    assert tuple(schema["$defs"]["shape"]["enum"]) == tuple(SHAPES)
     assert keys["acceptance"] == set(acceptance.DEFAULTS)
     assert keys["speed"] == set(speed.DEFAULTS)
     for kind, (required, optional) in KEYS.items():

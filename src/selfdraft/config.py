@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+from selfdraft.drafter_kinds import KINDS
 from selfdraft.errors import StudyError
 from selfdraft.sweeps import FIGURES, FIXED, TABLE_FIGURES
 
@@ -282,10 +283,10 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     for name, made in config["drafters"].items():
         if name == config["target"]["name"]:
             yield f"drafters.{name}: this is the name of the target; choose another one"
-        wanted, other = ("max_ngram", "source") if made["kind"] == "lookup" else ("source", "max_ngram")
-        if other in made:
-            yield f"drafters.{name}.{other}: does not go with kind {made['kind']}"
-        if wanted == "source" and wanted not in made:
+        for key in made:
+            if key not in ("kind", *KINDS[made["kind"]]):
+                yield f"drafters.{name}.{key}: does not go with kind {made['kind']}"
+        if "source" in KINDS[made["kind"]] and "source" not in made:
             yield f"drafters.{name}.source: missing; it must be set"
     for section in ("batch", "identity", "domains"):
         for position, sweep in enumerate(config.get(section, {}).get("sweeps", [])):

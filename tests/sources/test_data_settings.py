@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 from selfdraft.errors import StudyError
-from selfdraft.sources.data_settings import SHAPE_NAMES, DataSettings, only_part, parts_of
-from selfdraft.sources.shapes import SHAPES
+from selfdraft.sources.data_settings import DataSettings, only_part, parts_of
 
 SOURCE = {"kind": "path", "path": "x.jsonl"}
 TRAINED: dict[str, Any] = {
@@ -19,10 +18,6 @@ TRAINED: dict[str, Any] = {
 }
 EVALUATED = {"splits": ["held_out"], "prompts": 5, "prompt_length": [8, 64]}
 PART = {"weight": 1, "source": SOURCE}
-
-
-def test_the_names_of_shapes_are_those_there_are():
-    assert tuple(SHAPES) == SHAPE_NAMES
 
 
 def test_data_that_are_only_evaluated_on_need_no_more_than_what_is_asked_of_them():

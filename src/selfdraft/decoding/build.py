@@ -11,12 +11,11 @@ from selfdraft.decoding.drafting import Drafting
 from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.model_drafter import ModelDrafter
+from selfdraft.drafter_kinds import KINDS
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import load_exit
 from selfdraft.models.graphs import Replays
 from selfdraft.models.llama import Llama, load_target
-
-KINDS = {"lookup": {"max_ngram"}, "model": {"folder"}}
 
 
 def exit_drafter(
@@ -43,9 +42,10 @@ def other_drafter(
     kind = settings.get("kind")
     if kind not in KINDS:
         raise StudyError(f"drafters.{name}.kind: {kind!r} is unknown; one of {', '.join(KINDS)} is right")
+    known = ["kind", *("folder" if key == "source" else key for key in KINDS[kind])]
     for key in settings:
-        if key != "kind" and key not in KINDS[kind]:
-            raise StudyError(f"drafters.{name}.{key}: unknown key; known are kind, {', '.join(KINDS[kind])}")
+        if key not in known:
+            raise StudyError(f"drafters.{name}.{key}: unknown key; known are {', '.join(known)}")
     if kind == "model":
         if "folder" not in settings:
             raise StudyError(f"drafters.{name}.folder: missing; the draft model's folder must be set")
@@ -56,7 +56,7 @@ def other_drafter(
         return drafter
     if drafting.stopping() or drafting.adapt or drafting.vocabulary:
         raise StudyError(
-            f"drafters.{name}: lookup has no confidence, no step to save and no head to trim: "
+            f"drafters.{name}: {kind} has no confidence, no step to save and no head to trim: "
             f"drafting {drafting.name} is not for it; use fixed"
         )
     return LookupDrafter(settings.get("max_ngram", 3))

@@ -23,6 +23,14 @@ class Draft:
     q: Tensor | None = None
     lengths: Tensor | None = None
 
+    @classmethod
+    def of_lists(cls, proposals: list[list[int]], device: torch.device) -> "Draft":
+        """Of tokens chosen deterministically, a list for each row, which may be of any length."""
+        longest = max(map(len, proposals))
+        filled = [proposal + [0] * (longest - len(proposal)) for proposal in proposals]
+        tokens = torch.tensor(filled, dtype=torch.int64, device=device).view(len(proposals), longest)
+        return cls(tokens, lengths=torch.tensor([len(proposal) for proposal in proposals], device=device))
+
 
 class Drafter(Protocol):
     """Proposes tokens; never writes to the target's cache but through the session."""

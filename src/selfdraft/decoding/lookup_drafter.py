@@ -31,11 +31,7 @@ class LookupDrafter:
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         proposals = [self._propose(row, text, gamma) for row, text in enumerate(session.text)]
-        longest = max(map(len, proposals))
-        device = session.pending.device
-        filled = [proposal + [0] * (longest - len(proposal)) for proposal in proposals]
-        tokens = torch.tensor(filled, dtype=torch.int64, device=device).view(session.batch, longest)
-        return Draft(tokens, lengths=torch.tensor([len(proposal) for proposal in proposals], device=device))
+        return Draft.of_lists(proposals, session.pending.device)
 
     def _propose(self, row: int, text: list[int], gamma: int) -> list[int]:
         follows = self._follows[row]

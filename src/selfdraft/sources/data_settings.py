@@ -9,11 +9,11 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.sequences import SPLITS
 from selfdraft.sources.fetch import check_source
+from selfdraft.sources.shapes import SHAPES
 
 ALONE = ""  # the name of the one part of data that are no mixture
 EVALUATION_ONLY = ("held_out",)
 BUDGETS = tuple(f"{split}_tokens" for split in SPLITS)
-SHAPE_NAMES = ("conversations", "text", "summaries", "prompts")
 PART_KEYS = ("shape", "columns", "max_records")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -99,7 +99,7 @@ class Part:
     """One source of records, their shape, the source's own names of columns, and its share in a mixture."""
 
     source: Mapping[str, Any]
-    shape: str = SHAPE_NAMES[0]
+    shape: str = "conversations"
     columns: Mapping[str, str] = field(default_factory=dict)
     max_records: int | None = None
     weight: float = 1.0
@@ -112,8 +112,8 @@ class Part:
             raise StudyError(f"{key}.{unknown[0]}: unknown key; known are {', '.join(known)}")
         check_source(values.get("source"), f"{key}.source")
         shape, columns, limit = values.get("shape", cls.shape), values.get("columns", {}), values.get("max_records")
-        if shape not in SHAPE_NAMES:
-            raise StudyError(f"{key}.shape: found {shape!r}, expected one of {', '.join(SHAPE_NAMES)}")
+        if shape not in SHAPES:
+            raise StudyError(f"{key}.shape: found {shape!r}, expected one of {', '.join(SHAPES)}")
         if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
             raise StudyError(f"{key}.columns: found {columns!r}, expected {{column: its name in the records}}")
         if limit is not None and (type(limit) is not int or limit < 1):
