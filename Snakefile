@@ -1,7 +1,6 @@
 """The study: config -> results/results.csv and paper_figures/. Rules name files; `selfdraft` does the work."""
 
 import os
-import re
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -65,7 +64,8 @@ wildcard_constraints:
     capacity=sweeps.any_of(CAPACITIES),
     gamma=r"\d+",
     policy=sweeps.any_of(config["policies"]),
-    drafting="|".join(map(re.escape, sweeps.ways_of_drafting(config))),
+    drafting=sweeps.one_of(sweeps.ways_of_drafting(config)),
+    shard=sweeps.one_of(sweeps.shards(config)),
     drafter=sweeps.any_of(config["drafters"]),
     model=sweeps.any_of(sweeps.other_models(config)),
     text=sweeps.any_of([config["data"]["name"], *sweeps.sets_with(config, "prompts")]),

@@ -92,6 +92,44 @@ def test_evaluate_measures_checkpoints_into_one_table(study):
     assert all(float(row[name]) > 0 for row in rows for name in ("kl", "speedup", "speedup_vs_transformers", "mbu"))
 
 
+TIMES = {"prefill_s", "decode_s", "draft_s", "verify_s", "accept_s", "peak_memory_mb"}
+
+
+@pytest.mark.parametrize("policy", ['{"temperature": 0}', '{"temperature": 0.9}'], ids=["greedy", "sampled"])
+def test_parts_of_the_prompts_join_to_the_table_of_all(study, tmp_path, policy):
+    folder, _ = study
+    point = ["acceptance", *common(folder), "--checkpoint", folder / "draft", "--gamma", "3"]
+    point += ["--policy", "p", "--policy-settings", policy, "--settings", '{"max_new_tokens": 9, "batch": 1}']
+    # four prompts in three parts, and in more parts than there are prompts
+    for parts in (1, 3, 5):
+        tables = [tmp_path / f"{number}of{parts}.csv" for number in range(1, parts + 1)]
+        for number, table in enumerate(tables, start=1):
+            assert main([*map(str, point), "--shard", f"{number}/{parts}", "--out", str(table)]) == 0
+        assert main(["gather", "--tables", *map(str, tables), "--out", str(tmp_path / f"{parts}.csv")]) == 0
+    whole = (tmp_path / "1.csv").read_bytes()
+    assert len({line.split(b",")[10] for line in whole.splitlines()[1:]}) == 4
+    assert (tmp_path / "3.csv").read_bytes() == (tmp_path / "5.csv").read_bytes() == whole
+
+
+def test_parts_of_the_timed_prompts_join_to_the_rows_of_all(study, tmp_path):
+    folder, _ = study
+    words = ["speed", *common(folder), "--checkpoints", folder / "draft", "--points", '[["draft", 2, "fixed"]]']
+    words += ["--policy", "p", "--policy-settings", '{"temperature": 0.9}', "--no-transformers", "--dtype", "float32"]
+    words += ["--settings", '{"prompts": 4, "max_new_tokens": 6, "repeats": 2}']
+    for parts in (1, 3, 5):
+        tables = [tmp_path / f"{number}of{parts}.csv" for number in range(1, parts + 1)]
+        for number, table in enumerate(tables, start=1):
+            assert main([*map(str, words), "--shard", f"{number}/{parts}", "--out", str(table)]) == 0
+        assert main(["gather", "--tables", *map(str, tables), "--out", str(tmp_path / f"{parts}.csv")]) == 0
+
+    def untimed(parts):
+        with open(tmp_path / f"{parts}.csv", newline="") as file:
+            return [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+
+    assert len(untimed(1)) == 4 * 2 * 2
+    assert untimed(1) == untimed(3) == untimed(5)
+
+
 def test_generate_streams_the_same_text_with_and_without_a_draft(study):
     folder, _ = study
     words = ["generate", "--prompt", "How are you?", "--target", folder / "target", "--max-new-tokens", "12"]

@@ -193,7 +193,7 @@ def test_a_pattern_of_names_takes_them_by_the_letter():
 def test_the_config_hash_is_canonical_and_leaves_out_the_looks():
     same = {section: CONFIG[section] for section in reversed(CONFIG)}
     assert sweeps.config_hash(CONFIG) == sweeps.config_hash(same)
-    assert sweeps.config_hash(CONFIG | {"figures": {}}) == sweeps.config_hash(CONFIG)
+    assert sweeps.config_hash(CONFIG | {"figures": {}, "shards": 4}) == sweeps.config_hash(CONFIG)
     assert sweeps.config_hash(CONFIG | {"target": {"name": "u"}}) != sweeps.config_hash(CONFIG)
     assert len(sweeps.config_hash(CONFIG)) == 12
 

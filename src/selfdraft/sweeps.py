@@ -31,6 +31,7 @@ FIGURES = {
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
 
+UNCOUNTED = ("figures", "shards")  # sections that change no number
 FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
 
 
@@ -216,9 +217,26 @@ def options(name: str, values: Iterable[str]) -> list[str]:
     return [word for value in values for word in (name, value)]
 
 
+def shards(config: Config) -> list[str]:
+    """What file names say of the parts that acceptance and speed are measured in: nothing if it is one part."""
+    count = config.get("shards", 1)
+    return [""] if count == 1 else [f"_part{number}of{count}" for number in range(1, count + 1)]
+
+
+def shard_options(config: Config) -> dict[str, list[str]]:
+    """The option that names a part to its stage, by what file names say of the part."""
+    options = [["--shard", f"{number}/{len(shards(config))}"] for number in range(1, len(shards(config)) + 1)]
+    return dict(zip(shards(config), options, strict=True)) if len(options) > 1 else {"": []}
+
+
 def any_of(names: Iterable[str]) -> str:
     """The pattern of a wildcard that is one of the names; of none if there are none."""
     return "|".join(map(re.escape, names)) or "none"
+
+
+def one_of(endings: Iterable[str]) -> str:
+    """The pattern of a wildcard that is one of the endings of a file's name, of which one may be empty."""
+    return f"(?:{'|'.join(map(re.escape, endings))})"  # an empty pattern would be none, and match anything
 
 
 def domains_grid(config: Config) -> dict[str, list[str]]:
@@ -342,9 +360,9 @@ def as_json(value: Any) -> str:
 
 
 def config_hash(config: Config, *sections: str) -> str:
-    """12 hex digits of the SHA-256 of the canonical JSON of `sections` (all but `figures` if none).
+    """12 hex digits of the SHA-256 of the canonical JSON of `sections` (all but `UNCOUNTED` if none).
 
-    The looks of the figures are left out: they change no number.
+    The looks of the figures and the parts that work is cut into are left out: they change no number.
     """
-    kept = [section for section in sections or config if section in config and section != "figures"]
+    kept = [section for section in sections or config if section in config and section not in UNCOUNTED]
     return hashlib.sha256(as_json({section: config[section] for section in kept}).encode()).hexdigest()[:12]

@@ -29,6 +29,17 @@ def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure
     assert sum(name.startswith("figure_") for name in jobs) == 12
 
 
+def test_work_in_parts_is_a_job_a_part(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+    whole = study.to_do("--cores", "2")
+    study.configure(("shards", 3))
+    parts = study.to_do("--cores", "2")
+    cut = {"acceptance", "acceptance_of_others", "domain_acceptance", "domain_acceptance_of_others", "speed"}
+    assert {name: (3 if name in cut else 1) * jobs for name, jobs in whole.items()} == parts
+    done = study.snakemake("--dry-run", "--printshellcmds", "results/raw/speed/t0.7_part2of3.csv")
+    assert " --shard 2/3 " in done.output
+
+
 def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_path):
     study = study_at(tmp_path / "study")
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -58,8 +69,9 @@ def test_a_teacher_of_its_own_is_fetched_and_online_training_needs_no_kept_state
 @pytest.mark.parametrize("profile", [[], SLURM], ids=["local", "slurm"])
 def test_the_full_study_is_planned(study, profile):
     jobs = study.to_do(*profile, *FULL)
-    assert (jobs["train"], jobs["quality"], jobs["speed"]) == (59, 59, 3)
-    assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (12, 18, 3)
+    assert (jobs["train"], jobs["quality"], jobs["speed"]) == (59, 59, 3 * 4)
+    others = jobs["domain_acceptance_of_others"]
+    assert (jobs["domain_quality"], jobs["domain_acceptance"], others) == (12, 18 * 4, 3 * 4)
     assert sum(name.startswith("figure_") for name in jobs) == 12
 
 

@@ -43,11 +43,11 @@ rule acceptance:
         sequences=rules.data.output.sequences,
         code=imports.code_of("acceptance"),
     output:
-        "results/raw/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.csv",
+        "results/raw/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
-        "results/logs/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.log",
+        "results/logs/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.log",
     benchmark:
-        "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.tsv"
+        "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
     conda:
         "../../envs/study.yaml"
     threads: 1
@@ -62,15 +62,16 @@ rule acceptance:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
+        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance"),
     message:
         "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
-        " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}"
+        " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}"
     shell:
         "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} {params.draft:q} {params.vanilla:q}"
         " --gamma {wildcards.gamma} --drafting {params.drafting:q}"
         " --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
-        " --settings {params.settings:q} --threads {threads} --out {output:q} > {log} 2>&1"
+        " --settings {params.settings:q} {params.shard:q} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 use rule acceptance as acceptance_of_others with:
@@ -85,11 +86,11 @@ use rule acceptance as acceptance_of_others with:
         models=DRAFT_MODELS,
         code=imports.code_of("acceptance"),
     output:
-        "results/raw/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.csv",
+        "results/raw/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
-        "results/logs/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.log",
+        "results/logs/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.log",
     benchmark:
-        "results/benchmarks/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.tsv"
+        "results/benchmarks/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
@@ -97,18 +98,24 @@ use rule acceptance as acceptance_of_others with:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
+        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance"),
     message:
-        "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}"
+        "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}"
 
 
 rule gather_acceptance:
     input:
-        tables=collect("results/raw/acceptance/{point.name}.csv", point=sweeps.points(config)),
+        tables=collect(
+            "results/raw/acceptance/{point.name}{shard}.csv",
+            point=sweeps.points(config),
+            shard=sweeps.shards(config),
+        ),
         domains=collect(
-            "results/raw/domains/{set}/acceptance/{point.name}.csv",
+            "results/raw/domains/{set}/acceptance/{point.name}{shard}.csv",
             set=sweeps.sets_with(config, "prompts"),
             point=sweeps.points_for(config, "domains"),
+            shard=sweeps.shards(config),
         ),
         code=imports.code_of("gather"),
     output:

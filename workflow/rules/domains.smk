@@ -137,11 +137,11 @@ use rule acceptance as domain_acceptance with:
         index=rules.data.output.index,
         code=imports.code_of("acceptance"),
     output:
-        "results/raw/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.csv",
+        "results/raw/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
-        "results/logs/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.log",
+        "results/logs/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.log",
     benchmark:
-        "results/benchmarks/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}.tsv"
+        "results/benchmarks/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
@@ -149,10 +149,11 @@ use rule acceptance as domain_acceptance with:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
+        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
     message:
         "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
-        " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}, on {wildcards.set}"
+        " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}, on {wildcards.set}"
 
 
 use rule domain_acceptance as domain_acceptance_of_others with:
@@ -169,11 +170,11 @@ use rule domain_acceptance as domain_acceptance_of_others with:
         models=DRAFT_MODELS,
         code=imports.code_of("acceptance"),
     output:
-        "results/raw/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.csv",
+        "results/raw/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
-        "results/logs/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.log",
+        "results/logs/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.log",
     benchmark:
-        "results/benchmarks/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}.tsv"
+        "results/benchmarks/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
@@ -188,7 +189,8 @@ use rule domain_acceptance as domain_acceptance_of_others with:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
+        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
     message:
-        "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting},"
+        "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard},"
         " on {wildcards.set}"

@@ -36,11 +36,11 @@ rule speed:
         models=DRAFT_MODELS,
         code=imports.code_of("speed"),
     output:
-        "results/raw/speed/{policy}.csv",
+        "results/raw/speed/{policy}{shard}.csv",
     log:
-        "results/logs/speed/{policy}.log",
+        "results/logs/speed/{policy}{shard}.log",
     benchmark:
-        "results/benchmarks/speed/{policy}.tsv"
+        "results/benchmarks/speed/{policy}{shard}.tsv"
     conda:
         "../../envs/study.yaml"
     # All cores, so that nothing else runs meanwhile; a job of its own claims the machine on a cluster.
@@ -61,20 +61,25 @@ rule speed:
         drafters=sweeps.drafter_settings(config),
         drafting=sweeps.as_json(config["drafting"]),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "speed"),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
-        "Speed of all drafts and both baselines, {wildcards.policy}"
+        "Speed of all drafts and both baselines, {wildcards.policy}{wildcards.shard}"
     shell:
         "python -m selfdraft speed --target {params.target:q} --data {params.data:q}"
         " --checkpoints {params.checkpoints:q} --drafters {params.drafters:q} --drafting {params.drafting:q}"
         " --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
-        " --settings {params.settings:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
+        " --settings {params.settings:q} {params.shard:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 rule gather_speed:
     input:
-        tables=collect("results/raw/speed/{policy}.csv", policy=sweeps.policies(config)),
+        tables=collect(
+            "results/raw/speed/{policy}{shard}.csv",
+            policy=sweeps.policies(config),
+            shard=sweeps.shards(config),
+        ),
         code=imports.code_of("gather"),
     output:
         "results/speed.csv",

@@ -4,6 +4,7 @@ import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS
+from selfdraft.shards import HELP as HELP_SHARD
 
 # prompts: 0 stands for all that the data has
 DEFAULTS = {"dtype": "float32", "prompts": 0, "max_new_tokens": 64, "batch": 8, "seed": 0}
@@ -24,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vanilla", help="file made by `selfdraft vanilla`; without it greedy answers are decoded anew"
     )
+    parser.add_argument("--shard", default="1/1", help=HELP_SHARD)
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
@@ -38,12 +40,14 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.acceptance import COLUMNS, acceptance_rows
-    from selfdraft.evaluation.answers import greedy_answers, read_answers
+    from selfdraft.evaluation.answers import by_length, greedy_answers, read_answers
     from selfdraft.evaluation.rows import write_rows
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, some_prompts
+    from selfdraft.shards import Shard
     from selfdraft.sources.chat import ChatTokenizer
 
+    shard = Shard.from_text(args.shard)
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "acceptance")
     policy = Policy.from_settings(args.policy, json_option(args.policy_settings, "--policy-settings"))
     way = json_option(args.drafting, "--drafting")
@@ -73,7 +77,10 @@ def run(args: argparse.Namespace) -> None:
         if args.vanilla:
             truth = read_answers(args.vanilla, target, length, prompts)
         else:
-            truth = greedy_answers(target, prompts, length, settings["batch"], eos_ids)
+            groups = shard.of(by_length(prompts, settings["batch"]))
+            truth = greedy_answers(
+                target, [prompt for group in groups for prompt in group], length, settings["batch"], eos_ids
+            )
     rows = acceptance_rows(
         target,
         point.drafter,
@@ -85,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
         settings["seed"],
         eos_ids,
         truth,
+        shard,
     )
     fixed = point.settings | {"policy": args.policy, "dtype": settings["dtype"]}
     write_rows(args.out, COLUMNS, ({**fixed, **row} for row in rows))

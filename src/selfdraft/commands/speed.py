@@ -4,6 +4,7 @@ import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
+from selfdraft.shards import HELP as HELP_SHARD
 
 DEFAULTS = {"prompts": 10, "max_new_tokens": 48, "repeats": 1, "seed": 0}
 
@@ -18,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", required=True, help="the policy's name")
     parser.add_argument("--policy-settings", required=True, help="temperature, top_p, top_k as JSON")
     parser.add_argument("--settings", default="{}", help="the config's `speed` section as JSON")
+    parser.add_argument("--shard", default="1/1", help=HELP_SHARD)
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of all methods")
     parser.add_argument("--no-transformers", action="store_true", help="leave out transformers' generate")
@@ -34,12 +36,18 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.evaluation.speed import COLUMNS, speed_rows
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, some_prompts
+    from selfdraft.shards import Shard
 
+    shard = Shard.from_text(args.shard)
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "speed")
     points = point_list(args.points, "--points")
     drafting, drafters = ways(args.drafting), json_option(args.drafters, "--drafters")
     policy = Policy.from_settings(args.policy, json_option(args.policy_settings, "--policy-settings"))
     prompts = some_prompts(args.data, settings["prompts"], "speed")
+    mine = shard.of(prompts)
+    if not mine:  # more parts than prompts
+        write_rows(args.out, COLUMNS, [])
+        return
     target = start(args.target, args.dtype, args.device, args.threads)
     room = settings["max_new_tokens"] + max(point.gamma for point in points)
     check_room(prompts, room, target.config.max_positions, args.data)
@@ -50,10 +58,12 @@ def run(args: argparse.Namespace) -> None:
         target,
         measured,
         peer,
-        prompts,
+        mine,
         policy,
         settings["max_new_tokens"],
         settings["repeats"],
         settings["seed"],
     )
-    write_rows(args.out, COLUMNS, rows)
+    # prompt by prompt, whatever the order in which repeats were timed: so the tables of the parts join to the whole
+    place = {prompt.id: number for number, prompt in enumerate(prompts)}
+    write_rows(args.out, COLUMNS, sorted(rows, key=lambda row: (place[row["prompt"]], row["repeat"])))

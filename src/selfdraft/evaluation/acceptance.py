@@ -13,6 +13,7 @@ from selfdraft.evaluation.answers import Answers, by_length
 from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
+from selfdraft.shards import Shard
 
 COLUMNS = (
     *SETTINGS,
@@ -31,13 +32,15 @@ def acceptance_rows(
     seed: int,
     eos_ids: frozenset[int],
     truth: Answers | None = None,
+    shard: Shard = Shard(),  # noqa: B008 (immutable)
 ) -> Iterator[dict[str, Any]]:
     """Generate an answer to each prompt; compare it with `truth`, vanilla decoding's, token by token if that is given.
 
-    Each batch of prompts has its own generator, seeded by `seed` and the batch's place.
+    Each batch of prompts has its own generator, seeded by `seed` and the batch's place among all batches,
+    so that the rows of a part of the batches, `shard`, are those of the whole run.
     """
-    groups = by_length(prompts, batch)
-    for number, group in enumerate(tqdm(groups, unit="batch", desc=f"acceptance {policy.name}", disable=None)):
+    groups = shard.of(list(enumerate(by_length(prompts, batch))))
+    for number, group in tqdm(groups, unit="batch", desc=f"acceptance {policy.name}", disable=None):
         tokens = [list(prompt.tokens) for prompt in group]
         generator = torch.Generator(target.device).manual_seed(seed * 1_000_003 + number * batch)
         result = speculate(target, drafter, tokens, policy, gamma, max_new_tokens, generator, eos_ids, trace=True)

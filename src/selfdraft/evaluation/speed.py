@@ -63,6 +63,7 @@ def speed_rows(
 ) -> Iterator[dict[str, Any]]:
     """Time every method on every prompt, in an order shuffled anew for each prompt and repeat.
 
+    A prompt's order and seed are its own, whichever other prompts are timed beside it.
     `drafters` are (drafter, gamma, settings columns). End-of-sequence is ignored: every method
     returns exactly `max_new_tokens` (of transformers' the first counts as prefill). One uncounted
     generation of each method comes first.
@@ -104,10 +105,10 @@ def speed_rows(
         methods.append(run_transformers)
     for method in methods:
         method(prompts[0])
-    order = random.Random(seed)
     rounds = [(prompt, repeat) for repeat in range(repeats) for prompt in prompts]
     for prompt, repeat in tqdm(rounds, unit="prompt", desc=f"speed {policy.name}", disable=None):
         run_seed = random.Random(f"{seed} {prompt.id} {repeat}").getrandbits(31)
+        order = random.Random(f"{seed} {prompt.id} {repeat} order")
         for method in order.sample(methods, len(methods)):
             if target.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(target.device)
