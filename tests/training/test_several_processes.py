@@ -6,17 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from training.runs import ENVIRONMENT, kill, prepare, result, same, stage, tensors, training, wait_for
+from training.runs import ENVIRONMENT, command, kill, prepare, result, same, stage, tensors, training, wait_for
 
 DRAFTS = ((1, 1.0, "head_block"), (1, 2.0, "translator"), (1, 1.0, "lora"))
-LAUNCHERS = {
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"],
-    "accelerate": [
-        # --multi_gpu starts as many processes as asked, whether there are GPUs or not
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
-        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-    ],
-}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +21,11 @@ def study(tmp_path_factory):
 
 
 def launch(launcher, port, words):
-    ports = {"torchrun": "--master-port", "accelerate": "--main_process_port"}
-    command = [*LAUNCHERS[launcher], ports[launcher], str(port), "-m", "selfdraft", *map(str, words)]
+    stage = ["-m", "selfdraft", *map(str, words)]
+    if launcher == "torchrun":
+        command = [*TORCHRUN, "--master-port", str(port), *stage]
+    else:  # the stage itself starts `accelerate launch`
+        command = [sys.executable, *stage, "--processes", "2"]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
     )
@@ -43,7 +39,7 @@ def free_port():
         return made.getsockname()[1]
 
 
-@pytest.mark.parametrize(("launcher", "online"), [("torchrun", False), ("accelerate", False), ("torchrun", True)])
+@pytest.mark.parametrize(("launcher", "online"), [("torchrun", False), ("processes", False), ("torchrun", True)])
 def test_two_processes_train_what_one_trains(study, launcher, online):
     process = launch(launcher, free_port(), training(study, f"two_{launcher}_{online}", drafts=DRAFTS, online=online))
     _, errors = process.communicate(timeout=300)
@@ -60,6 +56,13 @@ def test_two_processes_train_what_one_trains(study, launcher, online):
                 assert ours[value] == (
                     theirs[value] if theirs[value] is None else pytest.approx(theirs[value], rel=1e-4)
                 )
+
+
+def test_a_number_of_processes_that_cannot_be_is_one_line(study):
+    done = subprocess.run(
+        command(*training(study, "none", "--processes", 0)), capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert (done.returncode, done.stderr) == (2, "selfdraft train: error: --processes: 0 is not ≥ 1\n")
 
 
 def test_steps_with_fewer_sequences_than_processes_are_no_harm(study):

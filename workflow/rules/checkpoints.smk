@@ -41,6 +41,7 @@ rule train:
     """One draft. A new capture alone does not train it again: all that shapes it is an input here too.
 
     A job that was killed goes on from its last state, which lies in results/state and is no output.
+    A profile that asks for more than one GPU has as many processes train, through `accelerate launch`.
     """
     input:
         target=rules.target.output.config,
@@ -65,6 +66,8 @@ rule train:
     threads: 1
     resources:
         gpu=1,
+        # The state is saved every ten minutes, and every so many steps too if this is not 0.
+        save_steps=0,
         mem_mb=4000,
         runtime=240,
     params:
@@ -87,6 +90,7 @@ rule train:
         "Train {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T}"
     shell:
         "python -m selfdraft train --target {params.target:q} --data {params.data:q} {params.capture:q}"
-        " {params.teacher:q} --state {params.state:q} --layer {wildcards.layer} --T {wildcards.T} --capacity {wildcards.capacity}"
+        " {params.teacher:q} --state {params.state:q} --save-steps {resources.save_steps}"
+        " --layer {wildcards.layer} --T {wildcards.T} --capacity {wildcards.capacity}"
         " --settings {params.settings:q} --dataset {params.dataset:q} --config-hash {params.config_hash} --commit $commit"
-        " --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+        " --threads {threads} --processes {resources.gpu} --out-dir {params.folder:q} > {log} 2>&1"

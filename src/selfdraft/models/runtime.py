@@ -1,5 +1,6 @@
 """What every stage does first: threads, float32 kept exact, the target loaded."""
 
+import os
 import re
 from pathlib import Path
 
@@ -13,9 +14,24 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch
 
 
 def resolve_device(device: str) -> str:
-    """`auto` is cuda where there is one, else cpu. Raises StudyError if cuda is asked for and missing."""
+    """`auto` is what $SELFDRAFT_DEVICE says, else cuda where there is one, else cpu.
+
+    Raises StudyError if cuda is asked for and missing, or if SLURM gave this job a GPU that PyTorch
+    cannot use: the job would run for days on the CPU.
+    """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = os.environ.get("SELFDRAFT_DEVICE", "auto")
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if "SLURM_JOB_ID" in os.environ and given not in ("", "-1", "NoDevFiles"):
+            why = "has no CUDA" if torch.version.cuda is None else "finds no driver for it"
+            raise StudyError(
+                f"SLURM gave this job GPU {given}, but PyTorch {torch.__version__} {why}; install a CUDA build"
+                " (docs/environments.md), or set SELFDRAFT_DEVICE=cpu to compute on the CPU"
+            )
+        return "cpu"
     if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
         raise StudyError(f"--device: {device!r} is unknown; cpu, cuda, cuda:N or auto is right")
     if device.startswith("cuda") and not torch.cuda.is_available():

@@ -1,6 +1,7 @@
 """The processes that train one draft together, each on its share of every step; or one alone."""
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from selfdraft.errors import StudyError
+from selfdraft.models.runtime import resolve_device
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,28 @@ class Processes:
             dist.destroy_process_group()
 
 
+def launch(size: int, device: str) -> None:
+    """Become `accelerate launch` with `size` processes of this very command; return in those processes.
+
+    Raises StudyError if `size` is less than 1, or this machine has GPUs, but not one for each.
+    """
+    if size < 1:
+        raise StudyError(f"--processes: {size} is not ≥ 1")
+    if "WORLD_SIZE" in os.environ:
+        return
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    if 0 < gpus < size:
+        raise StudyError(f"--processes: {size} need a GPU each, this job has {gpus}; ask for as many GPUs as processes")
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        # --multi_gpu starts as many processes as asked, whether there are GPUs or not; port 0 is a free one
+        *("--multi_gpu", "--num_processes", str(size), "--num_machines", "1", "--main_process_port", "0"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("-m", "selfdraft", *sys.argv[1:]),
+    ]
+    os.execv(sys.executable, command)
+
+
 def join(device: str) -> tuple[Processes, str]:
     """The processes that `torchrun` or `accelerate launch` started (one without them), and this one's device.
 
@@ -60,7 +84,8 @@ def join(device: str) -> tuple[Processes, str]:
     if size == 1:
         return Processes(), device
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")))
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+    device = resolve_device(device)
+    if device == "cuda":
         if local >= torch.cuda.device_count():
             raise StudyError(
                 f"--device {device}: process {local} of this machine has no GPU of its own, "

@@ -1,6 +1,7 @@
 """Training exits on the teacher's predictions: one pass over the text for any number of drafts."""
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -112,6 +113,8 @@ class Trainer:
         if found is None:
             for learner, (kl, left_out) in zip(self.learners, self.held_out(), strict=True):
                 learner.begin(kl, left_out)
+        elif self.processes.first:
+            tqdm.write(f"training goes on after step {first} of {total}", file=sys.stderr)
         learnt, busy = 0, 0.0
         label = f"train {', '.join(f'{x.draft.layer} {x.draft.capacity}' for x in self.learners)}"
         bar = tqdm(total=total, initial=first, unit="step", desc=label, disable=None if self.processes.first else True)
