@@ -16,6 +16,7 @@ from selfdraft.capacities import CAPACITIES
 from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
 from selfdraft.errors import StudyError
 from selfdraft.jobs import prepare_jobs
+from selfdraft.study_lock import claim
 
 # A --configfile is a whole study of its own: it replaces config.yaml and is not merged into it.
 if not workflow.overwrite_configfiles:
@@ -56,6 +57,14 @@ DRAFT_MODELS = collect(
 
 
 report: "workflow/report/workflow.rst"
+
+
+# Not in dry runs, reports and the like, and not in jobs.
+onstart:
+    try:
+        claim(".snakemake")
+    except StudyError as error:
+        raise WorkflowError(str(error))
 
 
 wildcard_constraints:

@@ -7,6 +7,7 @@ import sys
 
 from selfdraft import __version__
 from selfdraft.errors import StudyError
+from selfdraft.study_lock import join
 
 STAGES = {
     "target": "turn a model from a package, a hub or a path into a plain folder",
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     stage = next((word for word in argv if word in STAGES), "")
     try:
+        join()
         dispatch(argv)
     except StudyError as error:
         print(f"selfdraft {stage}: error: {error}", file=sys.stderr)

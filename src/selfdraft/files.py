@@ -69,6 +69,22 @@ def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, which need not exist; it is removed after the block.
+
+    One that a killed process left behind for `path` is removed first.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path)
+    temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _prefix(path: Path) -> str:
     """How the names of this process's temporary files for `path` begin."""
     return f".{path.name}.{platform.node()}-{os.getpid()}-"

@@ -24,7 +24,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     import json
-    import tempfile
     from pathlib import Path
 
     from selfdraft.capacities import shared_depth
@@ -34,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
+    from selfdraft.files import scratch_folder
     from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
     from selfdraft.provenance import commit
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> None:
         dispatch([name, *options])
 
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".capture.", dir=out) as folder:
-        states = str(Path(folder) / "states")
+    with scratch_folder(out / "capture") as scratch:
+        states = str(scratch / "states")
         wanted = ["--depths", *map(str, sorted(depths)), "--splits", "held_out"]
         stage("capture", *common, *wanted, "--out-dir", states)
         for name, checkpoint in names.items():

