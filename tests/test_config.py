@@ -119,7 +119,7 @@ WRONG = [
     ("drafting/trimmed/vocabulary", 0, "drafting.trimmed.vocabulary: 0 is not ≥ 1"),
     ("drafting/confident/min_confidence", 2, "drafting.confident.min_confidence: 2 is not in [0, 1]"),
     ("drafting/confident/confidence", 2, "drafting.confident.confidence: unknown key; did you mean"),
-    ("drafters/lookup/kind", "ngram", 'drafters.lookup.kind: "ngram" is not known; known are lookup, model'),
+    ("drafters/lookup/kind", "eagle", 'drafters.lookup.kind: "eagle" is not known; known are lookup, model'),
     ("drafters/lookup/source", {"kind": "path", "path": "x"}, "drafters.lookup.source: does not go with kind lookup"),
     ("drafters/small", {"kind": "model"}, "drafters.small.source: missing; it must be set"),
     ("drafters/layer9", {"kind": "lookup"}, 'drafters: "layer9" is not a drafter\'s name'),

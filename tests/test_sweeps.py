@@ -8,6 +8,7 @@ from selfdraft import sweeps
 from selfdraft.capacities import CAPACITIES
 from selfdraft.figures import FIGURES
 from selfdraft.sweeps import Checkpoint, Point
+from selfdraft.training.settings import LEARNING_RATES
 
 
 def sweep(**lists):
@@ -214,8 +215,11 @@ def test_the_target_must_have_the_layers_of_peers_and_compile_too():
 
 @pytest.mark.parametrize("capacity", CAPACITIES)
 def test_a_capacity_sees_the_rates_and_ranks_of_its_own_parts_alone(capacity):
-    parts = ("norm", "head", "block", "translator", "low_rank_head", "adapter", "lora")
-    training = {"epochs": 2, "learning_rate": dict.fromkeys(parts, 1.0), "ranks": {"lora": 4, "low_rank_head": 8}}
+    training = {
+        "epochs": 2,
+        "learning_rate": dict.fromkeys(LEARNING_RATES, 1.0),
+        "ranks": {"lora": 4, "low_rank_head": 8},
+    }
     seen = sweeps.for_capacity({"training": training, "data": {}}, capacity)
     assert seen["data"] == {}
     assert seen["training"]["epochs"] == 2

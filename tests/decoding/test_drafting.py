@@ -139,7 +139,7 @@ def test_bad_settings_name_their_key(settings, message):
 @pytest.mark.parametrize(
     ("settings", "way", "message"),
     [
-        ({"kind": "eagle"}, {}, r"drafters\.it\.kind: 'eagle' is unknown; one of lookup, model is right"),
+        ({"kind": "eagle"}, {}, r"drafters\.it\.kind: 'eagle' is unknown; one of lookup, model"),
         ({"kind": "lookup", "n": 2}, {}, r"drafters\.it\.n: unknown key; known are kind, max_ngram"),
         ({"kind": "lookup", "max_ngram": 0}, {}, r"max_ngram: 0 is not ≥ 1"),
         ({"kind": "lookup"}, {"adapt": True}, r"drafters\.it: lookup has no confidence"),

@@ -5,8 +5,8 @@ import synthetic_study
 from selfdraft.figures import FIGURES, figure_module
 from selfdraft.figures.inputs import Inputs, checked_sweep
 from selfdraft.figures.style import Style, applied
+from selfdraft.sweeps import FIGURES as USUAL
 
-SWEEP = {"gamma": "gamma", "temperature": "temperature", "drafting": "drafting"}
 TABLE = {"batch": "batch.csv", "peers": "peers.csv", "compile": "compile.csv"}
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs"} | dict.fromkeys(TABLE, "--table")
 OF_RESULTS = [name for name in FIGURES if name not in OPTION]
@@ -15,7 +15,7 @@ OF_RESULTS = [name for name in FIGURES if name not in OPTION]
 def sweep_of(name):
     if name == "domains":
         return {"dataset": ["sharegpt", *synthetic_study.DOMAINS]}
-    return {} if name in TABLE else synthetic_study.SWEEPS[SWEEP.get(name, "layers")]
+    return {} if name in TABLE else synthetic_study.SWEEPS[USUAL[name]]
 
 
 def tables_of(name, study):

@@ -87,9 +87,9 @@ def test_many_capacities_at_many_layers_are_lines(seven, tmp_path):
 
 def test_each_capacity_has_a_colour_of_its_own_whatever_others_there_are(seven):
     looks = [series.look(place, 0) for place in series.colours_of(CAPACITIES).values()]
-    assert len(CAPACITIES) == 7
+    assert len(looks) == len(CAPACITIES) >= 7
     for part in ("color", "marker", "line", "hatch"):
-        assert len({getattr(look, part) for look in looks}) == 7
+        assert len({getattr(look, part) for look in looks}) == len(CAPACITIES)
     two = series.colours_of(["translator", "lora"])
     assert two == {name: series.colours_of(CAPACITIES)[name] for name in two}
     assert series.colours_of(["head", "head_block"]) == {"head": 0, "head_block": 1}
@@ -97,7 +97,7 @@ def test_each_capacity_has_a_colour_of_its_own_whatever_others_there_are(seven):
 
 def test_a_drafter_without_a_capacity_has_a_colour_that_no_capacity_beside_it_has():
     assert series.colours_of(["head", "head_block", ""])[""] == 2
-    every = series.colours_of([*CAPACITIES, ""])
+    every = series.colours_of([*CAPACITIES[:7], ""])
     assert len(set(every.values())) == 8 == len(style.PALETTE)
 
 
