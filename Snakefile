@@ -13,9 +13,12 @@ sys.path.insert(0, f"{workflow.basedir}/src")
 
 from selfdraft import imports, sweeps
 from selfdraft.capacities import CAPACITIES
+from selfdraft.cluster import check_start
 from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
 from selfdraft.errors import StudyError
 from selfdraft.jobs import prepare_jobs
+from selfdraft.provenance.durations import benchmark_patterns
+from selfdraft.provenance.study import recorded
 from selfdraft.study_lock import claim
 
 # A --configfile is a whole study of its own: it replaces config.yaml and is not merged into it.
@@ -63,6 +66,7 @@ report: "workflow/report/workflow.rst"
 onstart:
     try:
         claim(".snakemake")
+        check_start(workflow)
     except StudyError as error:
         raise WorkflowError(str(error))
 
@@ -89,12 +93,14 @@ include: "workflow/rules/domains.smk"
 include: "workflow/rules/speed.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/side_tables.smk"
+include: "workflow/rules/provenance.smk"
 include: "workflow/rules/figures.smk"
 
 
 rule all_figures:
     default_target: True
     input:
+        rules.provenance.output,
         collect(
             "paper_figures/{figure}.{format}",
             figure=[name for name in sweeps.figures(config) if name not in sweeps.TABLE_FIGURES],
@@ -106,6 +112,7 @@ rule all_benchmarks:
     """What compares implementations and machines rather than drafts: tables beside results.csv, and their figures."""
     input:
         collect("results/{table}.csv", table=sweeps.side_tables(config)),
+        branch(sweeps.side_tables(config), then=rules.provenance_of_benchmarks.output, otherwise=[]),
         collect(
             "paper_figures/{figure}.{format}",
             figure=[name for name in sweeps.figures(config) if name in sweeps.TABLE_FIGURES],
@@ -123,3 +130,4 @@ rule all_data:
 rule all_results:
     input:
         "results/results.csv",
+        rules.provenance.output,

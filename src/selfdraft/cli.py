@@ -27,8 +27,10 @@ STAGES = {
     "gather": "join raw tables of many points into one",
     "results": "raw tables to results.csv, with bootstrap intervals",
     "figure": "draw one paper figure from the tables",
+    "record": "write provenance.json beside a study's results",
     "evaluate": "measure any set of checkpoints into one results.csv",
     "generate": "stream text, accepted draft tokens coloured",
+    "provenance": "say what made a figure, table, checkpoint or folder: code, settings, packages, machine",
 }
 
 

@@ -92,7 +92,8 @@ def test_another_data_set_measures_itself_alone(tiny):
     finally:
         tiny.configure(start=TINY)
     assert jobs == {
-        "domain_data": 1, "domain_capture": 1, "domain_quality": 1, "gather_quality": 1, "results": 1, "all_results": 1,
+        "domain_data": 1, "domain_capture": 1, "domain_quality": 1, "gather_quality": 1, "results": 1,
+        "provenance": 1, "all_results": 1,
     }  # fmt: skip
 
 

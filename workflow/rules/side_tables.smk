@@ -180,11 +180,12 @@ rule side_table:
         runtime=30,
     params:
         settings=sweeps.settings_of(config, "statistics"),
+        config_hash=sweeps.config_hash(config),
     message:
         "Table {wildcards.table}: bootstrap intervals"
     shell:
         "python -m selfdraft summary {wildcards.table} --table {input.table:q} --settings {params.settings:q}"
-        " --out {output:q} > {log} 2>&1"
+        " --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
 
 
 rule compile:
@@ -212,8 +213,10 @@ rule compile:
         depths=sweeps.compile_depths(config),
         settings=sweeps.settings_of(config, "compile", without=["layers"]),
         dtype=lookup(dpath="target/dtype", within=config),
+        config_hash=sweeps.config_hash(config, "target", "compile"),
     message:
         "Compile: one step eagerly, compiled and captured"
     shell:
         "python -m selfdraft compile --target {params.target:q} --depths {params.depths} --settings {params.settings:q}"
-        " --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
+        " --dtype {params.dtype} --threads {threads} --commit $commit --config-hash {params.config_hash}"
+        " --out {output:q} > {log} 2>&1"

@@ -13,6 +13,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modes", nargs="+", help="eager, compile, compile reduce-overhead, cuda graph (default: all)")
     parser.add_argument("--settings", default="{}", help="context, steps and batch as JSON")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of all modes")
+    parser.add_argument("--commit", default="", help="git commit, written into every row")
+    parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
@@ -52,4 +54,6 @@ def run(args: argparse.Namespace) -> None:
     packed = load_target(args.target, target.dtype, target.device).pack()
     sizes = (settings["batch"], settings["context"], settings["steps"])
     torch.manual_seed(0)
-    write_rows(args.out, COLUMNS, compile_rows(target, packed, depths, *sizes, modes))
+    told = {"commit": args.commit, "config_hash": args.config_hash}
+    rows = compile_rows(target, packed, depths, *sizes, modes)
+    write_rows(args.out, [*COLUMNS, *told], (row | told for row in rows))

@@ -23,11 +23,13 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.figures import figure_module
     from selfdraft.figures.inputs import Inputs, checked_sweep, json_object
     from selfdraft.figures.style import applied, checked_style, save
+    from selfdraft.provenance.figure_metadata import metadata
 
     style = checked_style(json_object(args.style, "--style"))
     sweep = checked_sweep(json_object(args.sweep, "--sweep"))
     inputs = Inputs(args.results, args.acceptance, tuple(args.logs), args.table, sweep, style)
     module = figure_module(args.name)
     with applied(style):
-        written = save(module.draw(inputs), args.name, args.out_dir)
+        figure = module.draw(inputs)
+        written = save(figure, args.name, args.out_dir, metadata(args.name, inputs.read))
     print(" ".join(map(str, written)))

@@ -10,6 +10,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=KINDS, help="what the raw rows are of")
     parser.add_argument("--table", type=Path, required=True, help="CSV file that the stage wrote")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
+    parser.add_argument("--commit", default="", help="git commit, written into every row")
+    parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
 
 
@@ -18,5 +20,6 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.statistics.bootstrap import Bootstrap
     from selfdraft.statistics.side_tables import write_table
 
-    rows = write_table(args.kind, args.table, args.out, Bootstrap(**bootstrap_settings(args.settings)))
+    bootstrap = Bootstrap(**bootstrap_settings(args.settings))
+    rows = write_table(args.kind, args.table, args.out, bootstrap, args.commit, args.config_hash)
     print(f"{args.out}: {len(rows)} rows")

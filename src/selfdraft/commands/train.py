@@ -46,7 +46,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-minutes", type=float, default=10, help="save the state this often; 0: not by time")
     parser.add_argument("--save-steps", type=int, default=0, help="save the state every so many steps; 0: not by steps")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    parser.add_argument("--processes", type=int, default=1, help="train with so many, a GPU each (accelerate launch)")
+    parser.add_argument("--threads", type=int, help="CPU threads of all processes (default: torch's own choice)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -60,9 +61,11 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.files import whole_folder, write_json
     from selfdraft.models.exit import check_capacity, check_layer, save_exit, target_identity, untrained_exit
     from selfdraft.models.runtime import start
+    from selfdraft.provenance import is_dirty
+    from selfdraft.provenance.surroundings import machine, packages
     from selfdraft.sequences import read_sequences
     from selfdraft.training.capture import read_states, text_digest
-    from selfdraft.training.processes import join
+    from selfdraft.training.processes import join, launch
     from selfdraft.training.saved import Saving
     from selfdraft.training.settings import Settings
     from selfdraft.training.states import CapturedStates, ComputedStates, States
@@ -78,8 +81,11 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError("--save-minutes, --save-steps: a number ≥ 0 is right")
     if settings.mode == "offline" and args.capture is None:
         raise StudyError("--capture: missing; mode offline trains on captured states (or choose mode online)")
+    if args.processes != 1:
+        launch(args.processes, args.device)
     processes, device = join(args.device)
-    target = start(args.target, settings.dtype, device, args.threads)
+    threads = max(1, args.threads // processes.size) if args.threads else None
+    target = start(args.target, settings.dtype, device, threads)
     for draft in chosen:
         check_layer(draft.layer, target.config.n_layers, "--layer")
     teacher = load_teacher(args.teacher, args.target, target)
@@ -153,6 +159,7 @@ def run(args: argparse.Namespace) -> None:
                 "commit": args.commit,
                 "config_hash": args.config_hash,
                 "torch": torch.__version__,
+                "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
             }
             write_json(folder / "config.json", config)
     if saving is not None and processes.first:

@@ -1,13 +1,13 @@
 """What the machine can do at most: read bandwidth and matrix rates, to compare measured rates with."""
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from selfdraft.provenance import surroundings
 
 
 def _median_seconds(work: Callable[[], object], device: str, repeats: int = 9) -> float:
@@ -40,25 +40,15 @@ def matrix_rate(dtype: torch.dtype, device: str, size: int = 1024) -> float:
 
 def measure(device: str = "cpu") -> dict[str, Any]:
     """The contents of machine.json."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
-    except OSError:
-        pass
-    found: dict[str, Any] = {
+    return {
         "device": device,
-        "cpu": name,
-        "cores": os.cpu_count(),
+        **surroundings.machine(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "python": platform.python_version(),
         "read_bandwidth_gb_s": round(read_bandwidth(device), 2),
         "matrix_gflop_s": {
             str(dtype).removeprefix("torch."): round(matrix_rate(dtype, device), 1)
             for dtype in (torch.bfloat16, torch.float32)
         },
+        "packages": surroundings.packages(),
     }
-    if device != "cpu":
-        found["gpu"] = torch.cuda.get_device_name()
-    return found

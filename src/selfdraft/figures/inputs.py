@@ -150,7 +150,10 @@ def read_log(path: Path) -> Log:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files a figure may read. Asking for one that was not given is a StudyError."""
+    """The files a figure may read. Asking for one that was not given is a StudyError.
+
+    `read` lists those that it did read, in the order in which it asked.
+    """
 
     results_path: Path | None = None
     acceptance_path: Path | None = None
@@ -158,17 +161,23 @@ class Inputs:
     table_path: Path | None = None
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     style: Style = field(default_factory=Style)
+    read: list[Path] = field(default_factory=list)
+
+    def _reads(self, *paths: Path) -> None:
+        self.read.extend(path for path in paths if path not in self.read)
 
     def results(self) -> pd.DataFrame:
         """The rows of results.csv in the sweep."""
         if self.results_path is None:
             raise StudyError("--results: not given; this figure reads results.csv")
+        self._reads(self.results_path)
         return select(read_results(self.results_path), self.sweep, self.results_path)
 
     def acceptance(self) -> pd.DataFrame:
         """The rows per cycle in the sweep, settings as numbers where they are numbers."""
         if self.acceptance_path is None:
             raise StudyError("--acceptance: not given; this figure reads the acceptance rows")
+        self._reads(self.acceptance_path)
         rows = with_drafting(read_raw(self.acceptance_path, "acceptance"))
         # floats, whether or not some drafter has no layer: what names a point must not depend on other points
         settings = {name: pd.to_numeric(rows[name]).astype(float) for name in NUMERIC_SETTINGS}
@@ -178,6 +187,7 @@ class Inputs:
         """The rows of the table of another stage (`kind`, its usual file) in the sweep; see `read_table`."""
         if self.table_path is None:
             raise StudyError(f"--table: not given; this figure reads {kind}")
+        self._reads(self.table_path)
         table = read_table(self.table_path, kind, texts, sizes, measured)
         return select(table, self.sweep, self.table_path)
 
@@ -185,14 +195,15 @@ class Inputs:
         """The training logs in the sweep, ordered by layer, T and capacity."""
         if not self.log_paths:
             raise StudyError("--logs: not given; this figure reads train_log.jsonl files")
-        logs = [read_log(path) for path in self.log_paths]
-        kept = [
-            log
-            for log in logs
+        logs = {path: read_log(path) for path in self.log_paths}
+        kept = {
+            path: log
+            for path, log in logs.items()
             if all(log.settings[key] in self.sweep.get(key, [log.settings[key]]) for key in log.settings)
-        ]
+        }
         if not kept:
-            names = ", ".join(log.name for log in logs)
+            names = ", ".join(log.name for log in logs.values())
             raise StudyError(f"--logs: no checkpoint of the sweep among {names}")
+        self._reads(*kept)
         order = ("layer", "T", "capacity")
-        return sorted(kept, key=lambda log: (*(log.settings.get(key, "") for key in order), log.name))
+        return sorted(kept.values(), key=lambda log: (*(log.settings.get(key, "") for key in order), log.name))

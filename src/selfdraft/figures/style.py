@@ -1,10 +1,11 @@
 """How all figures look: sizes of a two-column paper, one palette, type sizes, deterministic files."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
@@ -204,10 +205,13 @@ def ticks_at(ax: Axes, values: Any, most: int = 10) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def save(figure: Figure, name: str, out_dir: Path) -> list[Path]:
-    """Write NAME.pdf and NAME.png (300 dpi by default), each whole; equal figures give equal bytes."""
+def save(figure: Figure, name: str, out_dir: Path, facts: Mapping[str, str] = MappingProxyType({})) -> list[Path]:
+    """Write NAME.pdf and NAME.png (300 dpi by default), each whole; equal figures and facts give equal bytes.
+
+    `facts` are texts by the names of a PDF's document information; the PNG has them as text chunks.
+    """
     written = []
-    for kind, metadata in (("pdf", {"CreationDate": None, "ModDate": None}), ("png", {})):
+    for kind, metadata in (("pdf", {"CreationDate": None, "ModDate": None, **facts}), ("png", dict(facts))):
         path = out_dir / f"{name}.{kind}"
         with whole_file(path) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata)

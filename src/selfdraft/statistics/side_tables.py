@@ -140,8 +140,12 @@ TABLES: dict[str, Callable[[Path, Bootstrap], Table]] = {
 }
 
 
-def write_table(kind: str, raw: Path, out: Path, bootstrap: Bootstrap) -> list[dict[str, Any]]:
-    """Make one of the tables and write it whole; returns its rows."""
+def write_table(
+    kind: str, raw: Path, out: Path, bootstrap: Bootstrap, commit: str = "", config_hash: str = ""
+) -> list[dict[str, Any]]:
+    """Make one of the tables and write it whole, commit and config hash in every row; returns its rows."""
     columns, rows = TABLES[kind](raw, bootstrap)
-    write_results(out, columns, rows)
+    told = {"commit": commit, "config_hash": config_hash}
+    rows = [row | told for row in rows]
+    write_results(out, [*columns, *told], rows)
     return rows

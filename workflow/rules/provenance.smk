@@ -1,0 +1,51 @@
+rule provenance:
+    """What made the results: code, settings, packages, machine, and how long each rule ran."""
+    input:
+        results=rules.results.output,
+        tables=[
+            rules.gather_quality.output,
+            rules.gather_acceptance.output,
+            rules.gather_speed.output,
+        ],
+        machine=rules.machine.output,
+        checkpoints=collect("results/checkpoints/{draft.name}/config.json", draft=sweeps.checkpoints(config)),
+        code=imports.code_of("record"),
+    output:
+        "results/provenance.json",
+    log:
+        "results/logs/provenance.log",
+    localrule: True
+    conda:
+        "../../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        config=sweeps.as_json(recorded(config)),
+        benchmarks="results/benchmarks",
+        rules=sweeps.as_json(benchmark_patterns(workflow.rules)),
+    message:
+        "Provenance of the results"
+    shell:
+        "python -m selfdraft record --config {params.config:q} --commit $commit --machine {input.machine:q}"
+        " --checkpoints {input.checkpoints:q} --benchmarks {params.benchmarks:q} --rules {params.rules:q}"
+        " --out {output:q} > {log} 2>&1"
+
+
+use rule provenance as provenance_of_benchmarks with:
+    # The same of the tables beside results.csv, which are made on their own.
+    input:
+        tables=collect("results/{table}.csv", table=sweeps.side_tables(config)),
+        machine=rules.machine.output,
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}/config.json",
+            draft=sweeps.trained([*sweeps.points_for(config, "batch"), *sweeps.identity_points(config)]),
+        ),
+        code=imports.code_of("record"),
+    output:
+        "results/provenance_of_benchmarks.json",
+    log:
+        "results/logs/provenance_of_benchmarks.log",
+    message:
+        "Provenance of the tables of batch, peers, identity and compile"
