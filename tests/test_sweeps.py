@@ -6,6 +6,7 @@ import pytest
 
 from selfdraft import sweeps
 from selfdraft.capacities import CAPACITIES
+from selfdraft.checkpoints import temperature_text
 from selfdraft.figures import FIGURES
 from selfdraft.sweeps import Checkpoint, Point
 from selfdraft.training.settings import LEARNING_RATES
@@ -35,7 +36,7 @@ def test_names_are_those_of_the_files():
 
 @pytest.mark.parametrize(("T", "text"), [(1, "1.0"), (0.5, "0.5"), (1e-5, "0.00001"), (10.0, "10.0")])
 def test_temperatures_have_no_exponent_and_one_spelling(T, text):
-    assert sweeps.temperature_text(T) == text
+    assert temperature_text(T) == text
 
 
 def test_points_are_the_union_of_the_sweeps_without_repeats():

@@ -5,11 +5,11 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import product
 from typing import Any
 
 from selfdraft.capacities import PARTS, shared_depth
+from selfdraft.checkpoints import Checkpoint
 
 Config = dict[str, Any]
 
@@ -33,25 +33,6 @@ TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
 
 UNCOUNTED = ("figures", "shards")  # sections that change no number
 FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
-
-
-def temperature_text(T: float) -> str:
-    """T as file names write it, without an exponent: 1 -> "1.0", 1e-05 -> "0.00001"."""
-    return format(Decimal(repr(float(T))), "f")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One trained draft: the exit after layer `layer` (0 = first), trained at KL temperature `T`."""
-
-    layer: int
-    T: float
-    capacity: str
-
-    @property
-    def name(self) -> str:
-        """The name of its folder and tables, such as `layer21_T1.0_head_block`."""
-        return f"layer{self.layer}_T{temperature_text(self.T)}_{self.capacity}"
 
 
 @dataclass(frozen=True)

@@ -179,8 +179,8 @@ def chosen_drafts(args: argparse.Namespace) -> list[Chosen]:
     """The drafts that the options name. Raises StudyError for too little, too much, or the same one twice."""
     from pathlib import Path
 
+    from selfdraft.checkpoints import Checkpoint
     from selfdraft.commands.settings import json_option
-    from selfdraft.sweeps import Checkpoint
 
     one = {"--layer": args.layer, "--T": args.T, "--capacity": args.capacity}
     if args.drafts is None:
