@@ -14,7 +14,9 @@ sys.path.insert(0, f"{workflow.basedir}/src")
 from selfdraft import imports, sweeps
 from selfdraft.capacities import CAPACITIES
 from selfdraft.cluster import check_start
+from selfdraft.conda_check import check_conda
 from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
+from selfdraft.environments import environment_file
 from selfdraft.errors import StudyError
 from selfdraft.jobs import prepare_jobs
 from selfdraft.provenance.durations import benchmark_patterns
@@ -31,6 +33,8 @@ try:
     study = (workflow.overwrite_configfiles or ["config.yaml"])[-1]
     check(config, study)
     check_layers(config, study, f"results/target/{config['target']['name']}")
+    check_conda(workflow)
+    ENVIRONMENT = f"../../envs/{environment_file(workflow)}"  # from the files of the rules
 except StudyError as error:
     raise WorkflowError(str(error))
 

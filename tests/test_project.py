@@ -1,4 +1,4 @@
-"""Lock file, conda environment and package metadata agree with each other."""
+"""Lock file and package metadata agree with each other."""
 
 import re
 import tomllib
@@ -37,14 +37,6 @@ def test_the_lock_holds_exact_versions_and_no_addresses():
     text = (ROOT / "requirements.lock").read_text()
     assert not re.search(r"://|@|^-", text, re.MULTILINE)
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in LOCK.values())
-
-
-def test_the_conda_environment_has_the_locked_versions_of_all_that_the_package_needs():
-    environment = yaml.safe_load((ROOT / "envs/study.yaml").read_text())
-    conda = pins(environment["dependencies"][-1]["pip"])
-    assert conda.items() <= LOCK.items()
-    needed = [*PROJECT["dependencies"], *GROUPS["peers"]]
-    assert set(conda) == {plain(Requirement(text).name) for text in needed}
 
 
 def test_every_figure_has_a_caption():

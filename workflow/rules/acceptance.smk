@@ -13,7 +13,7 @@ rule vanilla:
     benchmark:
         "results/benchmarks/vanilla/{text}.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         gpu=1,
@@ -49,7 +49,7 @@ rule acceptance:
     benchmark:
         "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         gpu=1,
@@ -124,7 +124,7 @@ rule gather_acceptance:
         "results/logs/gather_acceptance.log",
     localrule: True
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=500,

@@ -15,7 +15,7 @@ rule capture:
     benchmark:
         "results/benchmarks/capture.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 2
     resources:
         gpu=1,
@@ -62,7 +62,7 @@ rule train:
     benchmark:
         "results/benchmarks/train/layer{layer}_T{T}_{capacity}.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         gpu=1,

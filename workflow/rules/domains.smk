@@ -69,7 +69,7 @@ rule domain_capture:
     benchmark:
         "results/benchmarks/capture/{set}.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 2
     resources:
         gpu=1,

@@ -31,7 +31,7 @@ for figure, drawn in sweeps.figures(config).items():
         log:
             f"results/logs/figure/{figure}.log",
         conda:
-            "../../envs/study.yaml"
+            ENVIRONMENT
         threads: 1
         resources:
             mem_mb=1000,

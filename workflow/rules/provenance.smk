@@ -16,7 +16,7 @@ rule provenance:
         "results/logs/provenance.log",
     localrule: True
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=500,

@@ -17,7 +17,7 @@ rule quality:
     benchmark:
         "results/benchmarks/quality/layer{layer}_T{T}_{capacity}.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         gpu=1,
@@ -51,7 +51,7 @@ rule gather_quality:
         "results/logs/gather_quality.log",
     localrule: True
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=500,

@@ -23,7 +23,7 @@ rule batch:
     benchmark:
         "results/benchmarks/batch/{policy}.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: workflow.cores
     resources:
         gpu=1,
@@ -64,7 +64,7 @@ rule gather_batch:
         "results/logs/gather_batch.log",
     localrule: True
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=500,
@@ -91,7 +91,7 @@ rule peers:
     benchmark:
         "results/benchmarks/peers.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: workflow.cores
     resources:
         gpu=1,
@@ -134,7 +134,7 @@ rule identity:
     benchmark:
         "results/benchmarks/identity.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 2
     resources:
         gpu=1,
@@ -173,7 +173,7 @@ rule side_table:
     wildcard_constraints:
         table="batch|peers|identity",
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
@@ -201,7 +201,7 @@ rule compile:
     benchmark:
         "results/benchmarks/compile.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: workflow.cores
     resources:
         gpu=1,

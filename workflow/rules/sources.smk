@@ -13,7 +13,7 @@ rule target:
     benchmark:
         "results/benchmarks/target.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,
@@ -67,7 +67,7 @@ rule data:
     benchmark:
         "results/benchmarks/data.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,

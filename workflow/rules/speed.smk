@@ -7,7 +7,7 @@ rule machine:
     log:
         "results/logs/machine.log",
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: workflow.cores
     resources:
         gpu=1,
@@ -42,7 +42,7 @@ rule speed:
     benchmark:
         "results/benchmarks/speed/{policy}{shard}.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     # All cores, so that nothing else runs meanwhile; a job of its own claims the machine on a cluster.
     threads: workflow.cores
     resources:
@@ -87,7 +87,7 @@ rule gather_speed:
         "results/logs/gather_speed.log",
     localrule: True
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=500,

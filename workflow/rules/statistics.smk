@@ -13,7 +13,7 @@ rule results:
     benchmark:
         "results/benchmarks/results.tsv"
     conda:
-        "../../envs/study.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
