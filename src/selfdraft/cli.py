@@ -28,6 +28,7 @@ STAGES = {
     "results": "raw tables to results.csv, with bootstrap intervals",
     "figure": "draw one paper figure from the tables",
     "record": "write provenance.json beside a study's results",
+    "plan": "predict what a study costs, from its config and measured costs",
     "evaluate": "measure any set of checkpoints into one results.csv",
     "generate": "stream text, accepted draft tokens coloured",
     "provenance": "say what made a figure, table, checkpoint or folder: code, settings, packages, machine",
