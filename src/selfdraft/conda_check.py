@@ -29,7 +29,10 @@ def installed_version() -> str:
     """What the `conda` on the PATH calls its version; mamba and micromamba are none. StudyError if it does not run."""
     if shutil.which("conda") is None:
         raise StudyError(f"--use-conda: no command `conda` on the PATH; {REMEDY}")
-    done = subprocess.run(["conda", "--version"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["conda", "--version"], capture_output=True, text=True, check=False)
+    except OSError as error:  # its own Python is gone, say
+        raise StudyError(f"--use-conda: `conda --version` does not start: {error}; repair it or {REMEDY}") from error
     found = re.search(r"\d+(\.\d+)+", done.stdout)
     if done.returncode != 0 or found is None:
         said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
