@@ -45,7 +45,7 @@ def test_a_broken_conda_is_quoted(tmp_path, monkeypatch, says, exits):
 def test_a_conda_whose_python_is_gone_is_told(tmp_path, monkeypatch):
     conda_that(tmp_path, monkeypatch)
     (tmp_path / "conda").write_text("#!/nowhere/python\n")
-    with pytest.raises(StudyError, match="`conda --version` does not start: .*; repair it or install conda"):
+    with pytest.raises(StudyError, match=r"`conda --version` does not start: .*; repair it or install conda"):
         installed_version()
 
 
