@@ -58,14 +58,14 @@ def test_a_search_does_not_enter_what_is_left_out(package):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_has_code_and_all_of_it_exists(stage):
-    files = imports.code_of(stage)
+    files = imports.files_of(stage)
     assert any(file.endswith(f"commands/{stage}.py") for file in files)
     assert all(Path(file).is_file() for file in files)
 
 
 def test_stages_do_not_run_again_for_code_that_they_do_not_use():
     def uses(stage, part):
-        return any(f"selfdraft/{part}" in file for file in imports.code_of(stage))
+        return any(f"selfdraft/{part}" in file for file in imports.files_of(stage))
 
     assert uses("train", "training/")
     assert uses("train", "models/")
@@ -79,8 +79,28 @@ def test_stages_do_not_run_again_for_code_that_they_do_not_use():
 
 @pytest.mark.parametrize("name", FOUR)
 def test_a_figure_depends_on_its_own_module_and_not_on_those_of_others(name):
-    files = imports.code_of_figure(name, list(FIGURES))
+    files = imports.files_of_figure(name, list(FIGURES))
     drawn = {Path(file).stem for file in files if "selfdraft/figures/" in file}
     assert name in drawn
     assert "style" in drawn
     assert not drawn & (set(FIGURES) - {name})
+
+
+def test_the_input_that_stands_for_a_stages_code_changes_with_it_alone(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    package(a="A = 1\n", b="B = 1\n")
+    monkeypatch.setattr(imports, "files_of", lambda stage: [str(imports.ROOT / "a.py"), str(imports.ROOT / "b.py")])
+
+    def written():
+        imports._digest.cache_clear()
+        path = Path(imports.code_of("any"))
+        return path.read_text(), path.stat().st_mtime_ns
+
+    first = written()
+    assert len(first[0].splitlines()) == 2
+    (imports.ROOT / "a.py").write_text("A = 1\n")  # touched, not changed
+    assert written() == first
+    (imports.ROOT / "b.py").write_text("B = 2\n")
+    second = written()[0].splitlines()
+    assert second[0] == first[0].splitlines()[0]
+    assert second[1] != first[0].splitlines()[1]

@@ -1,15 +1,20 @@
 """Which files of this package a stage runs: the closure of its imports, read from the source with `ast`.
 
-Rules declare these files as inputs, so that a change of code reruns the stages that use it.
+Rules have the digests of these files as an input, so that a change of code reruns the stages that use it.
 """
 
 import ast
+import hashlib
 import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from selfdraft.errors import StudyError
+from selfdraft.files import whole_file
+
 ROOT = Path(__file__).resolve().parent
+STAMPS = Path(".snakemake/code")
 
 
 def path_of(module: str) -> Path | None:
@@ -54,17 +59,49 @@ def closure(*modules: str, without: frozenset[str] = frozenset()) -> set[str]:
     return found
 
 
-def code_of(*stages: str) -> list[str]:
+def files_of(*stages: str) -> list[str]:
     """The files that the stages run, sorted, as paths relative to the working directory."""
     return _paths(closure(*(f"selfdraft.commands.{stage}" for stage in stages)))
 
 
-def code_of_figure(name: str, others: list[str]) -> list[str]:
+def files_of_figure(name: str, others: list[str]) -> list[str]:
     """The files that draw one figure: not the modules of the `others`, unless it imports them itself."""
     elsewhere = frozenset(f"selfdraft.figures.{other}" for other in others if other != name)
     return _paths(closure("selfdraft.commands.figure", without=elsewhere) | closure(f"selfdraft.figures.{name}"))
 
 
+def code_of(*stages: str) -> str:
+    """The input that stands for `files_of` the stages in a rule: a file with their digests."""
+    return _stamp("-".join(stages), files_of(*stages))
+
+
+def code_of_figure(name: str, others: list[str]) -> str:
+    """The input that stands for `files_of_figure` in a rule."""
+    return _stamp(f"figure-{name}", files_of_figure(name, others))
+
+
 def _paths(modules: set[str]) -> list[str]:
     """Relative paths, so that a moved checkout does not look like changed inputs."""
     return sorted(os.path.relpath(str(path_of(module))) for module in modules)
+
+
+def _stamp(name: str, files: list[str]) -> str:
+    """Write the files' digests to one small file below .snakemake, unless they stand there; return its path.
+
+    One input where there were fifty: thousands of jobs are planned in seconds. Snakemake compares it by its
+    content, so that files that were only touched, or checked out again, run nothing again.
+    """
+    path = STAMPS / f"{name}.txt"
+    text = "".join(f"{_digest(file)}  {Path(file).resolve().relative_to(ROOT.parent)}\n" for file in files)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        try:
+            with whole_file(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StudyError(f"{error.filename}: {error.strerror}; the study must be able to write there") from None
+    return str(path)
+
+
+@cache
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -85,7 +85,7 @@ class OneNode:
             "GresTypes": "gpu",
             "MpiDefault": "none",
             "ReturnToService": 2,
-            "MinJobAge": 300,
+            "MinJobAge": 7200,
             "KillWait": 5,
             "InactiveLimit": 0,
             "JobAcctGatherType": "jobacct_gather/linux" if self.accounting else "jobacct_gather/none",

@@ -90,6 +90,8 @@ def jobs():
 @pytest.fixture(scope="module")
 def finished(slurm, study_at, tmp_path_factory):
     """A study made on the cluster, and the jobs that SLURM ran for it."""
+    if slurm.accounting and not os.environ.get("SELFDRAFT_ALL_OF_SLURM"):
+        pytest.skip("made once, without an accounting database; SELFDRAFT_ALL_OF_SLURM=1 makes it with one too")
     study = study_at(tmp_path_factory.mktemp("on_slurm") / "study")
     prepare(study, ("shards", 2))
     profile_for(study, slurm)
@@ -119,7 +121,7 @@ def test_rules_that_compute_are_given_one_gpu_and_the_others_none(finished):
         )
     with_gpu = {"machine", "capture", "vanilla", "train", "quality", "acceptance", "speed"}
     assert {name for name, asked in gpus.items() if asked == {"gres:gpu:gh200:1"}} == with_gpu
-    assert {"target", "data", "results"} <= {name for name, asked in gpus.items() if asked == {None}}
+    assert {"data", "results"} <= {name for name, asked in gpus.items() if asked == {None}}
     assert all(job["JobState"] == "COMPLETED" for job in ran)
 
 
@@ -129,10 +131,11 @@ def test_equal_small_jobs_are_arrays_and_figures_are_one_job(finished):
     for job in ran:
         if "ArrayTaskId" in job:
             arrays.setdefault(job["Comment"].partition("_wildcards")[0], set()).add(job["ArrayTaskId"])
-    assert arrays["rule_train"] >= {"1", "2"}
+    assert arrays["rule_train"] == {"1", "2"}
     assert arrays["rule_acceptance"] >= {"1", "2"}
-    assert [job["Comment"] for job in ran if "figure" in job["Comment"]] == []
-    assert sum("figures" in Path(job["StdOut"]).parts[-2] for job in ran) < 3
+    drawing = [job["Comment"] for job in ran if "figure" in job["Comment"]]
+    assert len(drawing) == 1
+    assert all(f"figure_{name}" in drawing[0] for name in ("layer_sweep", "pareto", "histograms"))
 
 
 def training(study):
