@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 from matplotlib.image import imread
+from safetensors.torch import load_file
 from tiny import conversations, tiny_target
 
-from selfdraft.imports import closure, imported_by
+from selfdraft.imports import closure, files_of, imported_by
 from selfdraft.sweeps import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,6 +169,7 @@ def test_the_new_capacity_is_trained_and_has_as_many_parameters_as_the_document_
     log = (extended / "results/checkpoints/layer1_T1.0_bias/train_log.jsonl").read_text().splitlines()
     seen = [line["held_out_kl"] for line in map(json.loads, log) if line["held_out_kl"] is not None]
     assert min(seen) < seen[0]
+    assert load_file(extended / "results/checkpoints/layer1_T1.0_bias/draft.safetensors")["bias"].abs().max() > 0
 
 
 def test_the_new_data_sets_are_measured_each_as_far_as_it_can_be(measured, extended):
@@ -201,6 +203,27 @@ def test_the_projects_own_tests_take_them_in(extended):
     done = in_copy(extended, "pytest", "-n0", "-p", "no:cacheprovider", "-k", chosen, *files)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 10
+
+
+def test_what_runs_again_is_what_the_document_says():
+    stages = {"target", "data", "capture", "train", "quality", "vanilla", "acceptance", "speed", "machine", "results"}
+    checked = 0
+    for section in DOCUMENT.split("\n### "):
+        said = re.search(r"Runs again: ((?:`\w+`[,\s]*)+)", section)
+        if said is None:
+            continue
+        touched = {block["new"] or block["file"] for block in BLOCK.finditer(section)}
+        uses = {stage for stage in stages if touched & set(code(stage))}
+        uses |= {"figure"} if touched & set(code("figure")) else set()
+        assert set(re.findall(r"`(\w+)`", said[1])) == uses, section.splitlines()[0]
+        checked += 1
+    assert checked == 3
+    assert "src/selfdraft/sources/shapes/__init__.py" in code("data")
+
+
+def code(stage):
+    """The files of a stage as the document names them."""
+    return [str(Path(file).resolve().relative_to(ROOT)) for file in files_of(stage)]
 
 
 def test_they_are_in_the_projects_style(extended):
