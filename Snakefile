@@ -1,5 +1,6 @@
 """The study: config -> results/results.csv and paper_figures/. Rules name files; `selfdraft` does the work."""
 
+import logging
 import os
 import sys
 
@@ -16,12 +17,17 @@ from selfdraft.capacities import CAPACITIES
 from selfdraft.cluster import check_start
 from selfdraft.conda_check import check_conda
 from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
+from selfdraft.disk import check_writable
 from selfdraft.environments import environment_file
 from selfdraft.errors import StudyError
 from selfdraft.jobs import prepare_jobs
 from selfdraft.provenance.durations import benchmark_patterns
 from selfdraft.provenance.study import recorded
+from selfdraft.second_look import look_again
 from selfdraft.study_lock import claim
+
+# On a full disk Snakemake's own log fails too: without a traceback for each of its lines.
+logging.raiseExceptions = False
 
 # A --configfile is a whole study of its own: it replaces config.yaml and is not merged into it.
 if not workflow.overwrite_configfiles:
@@ -71,6 +77,19 @@ onstart:
     try:
         claim(".snakemake")
         check_start(workflow)
+        check_writable("results", "paper_figures")
+    except StudyError as error:
+        raise WorkflowError(str(error))
+
+
+onsuccess:
+    look_again(workflow)
+
+
+# The log of a job that filled the disk may be empty.
+onerror:
+    try:
+        check_writable("results", "paper_figures")
     except StudyError as error:
         raise WorkflowError(str(error))
 

@@ -21,10 +21,10 @@ JOB = "from selfdraft.study_lock import *; join(); print('joined', flush=True); 
 
 @pytest.fixture
 def begin(tmp_path):
-    """Start a process in the study's folder, and wait for the last line it prints first."""
+    """Start a process in the study's folder, and wait for the first line it prints."""
     begun = []
 
-    def start(code, lines=1, **variables):
+    def start(code, **variables):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=tmp_path,
@@ -35,8 +35,7 @@ def begin(tmp_path):
             text=True,
         )
         begun.append(process)
-        said = [process.stdout.readline().rstrip("\n") for _ in range(lines)]
-        return process, "\n".join(said)
+        return process, process.stdout.readline().rstrip("\n")
 
     yield start
     for process in begun:
@@ -56,7 +55,7 @@ def kill(process):
 
 
 def test_a_second_run_is_told_who_the_first_is_and_takes_over_when_that_one_is_killed(begin, tmp_path):
-    first, _ = begin(RUN, lines=2)
+    first, _ = begin(RUN)
     with pytest.raises(StudyError) as caught:
         claim("locks")
     message = str(caught.value)
@@ -67,12 +66,12 @@ def test_a_second_run_is_told_who_the_first_is_and_takes_over_when_that_one_is_k
     assert "\n" not in message
     assert not os.environ[VARIABLE]
     kill(first)
-    second, said = begin(RUN, lines=2)
+    second, said = begin(RUN)
     assert f"process {second.pid} on" in said
 
 
 def test_a_job_that_outlives_its_run_keeps_the_folder(begin):
-    first, run = begin(RUN, lines=2)
+    first, run = begin(RUN)
     job, _ = begin(JOB, **{VARIABLE: run})
     kill(first)
     for _ in range(2):  # a refused run changes nothing
@@ -81,13 +80,13 @@ def test_a_job_that_outlives_its_run_keeps_the_folder(begin):
         assert f"jobs of an earlier run (process {first.pid} on" in str(caught.value)
         assert f"still work here: process {job.pid}; wait for them or end them" in str(caught.value)
     kill(job)
-    begin(RUN, lines=2)
+    begin(RUN)
 
 
 def test_a_job_that_starts_after_its_run_was_replaced_does_nothing(begin):
-    first, run = begin(RUN, lines=2)
+    first, run = begin(RUN)
     kill(first)
-    second, _ = begin(RUN, lines=2)
+    second, _ = begin(RUN)
     job, said = begin(JOB, **{VARIABLE: run})
     assert said == ""
     assert f"process {first.pid} on" in (errors := job.communicate()[1])
@@ -96,7 +95,7 @@ def test_a_job_that_starts_after_its_run_was_replaced_does_nothing(begin):
 
 
 def test_jobs_of_one_run_share_the_folder_with_it(begin):
-    _, run = begin(RUN, lines=2)
+    _, run = begin(RUN)
     for _ in range(2):
         assert begin(JOB, **{VARIABLE: run})[1] == "joined"
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from selfdraft import __version__
+from selfdraft.disk import explained
 from selfdraft.errors import StudyError
 from selfdraft.study_lock import join
 
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in MENDABLE:
             raise
-        print(f"selfdraft {stage}: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        print(f"selfdraft {stage}: error: {explained(error, 'output')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -12,27 +13,23 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from selfdraft.errors import StudyError
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there if the block succeeds, else remove it."""
+    """Give a path to write instead of `path`; the file is moved there if the block succeeds, else removed.
+
+    It lies in a folder of its own, with what a library may write beside it (safetensors writes and moves too).
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path)
-    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with scratch_folder(path) as folder, _named(path, folder / path.name):
+        temporary = folder / path.name
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)
-    except OSError as error:  # a full disk says no name of its own
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -51,20 +48,19 @@ def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
                 raise StudyError(f"{path}: holds {entry.name}, and would be replaced whole; name another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
-    temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+    with _named(path):
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            aside = temporary.with_name(temporary.name + ".old")
-            os.replace(path, aside)
-            os.replace(temporary, path)
-            shutil.rmtree(aside)
-        else:
-            os.replace(temporary, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
+        with _named(path, temporary):
+            yield temporary
+            temporary.chmod(0o755)
+            if path.exists():
+                aside = temporary.with_name(temporary.name + ".old")
+                os.replace(path, aside)
+                os.replace(temporary, path)
+                shutil.rmtree(aside)
+            else:
+                os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -78,11 +74,38 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
-    temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+    with _named(path):
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def saving_tensors(path: str | Path) -> Iterator[None]:
+    """Around safetensors' `save_file`: what it says of the disk becomes the OSError that it was.
+
+    Raises StudyError for anything else that it refuses to write.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        said = re.search(r"os error (\d+)", str(error))
+        if said is None:
+            raise StudyError(f"{path}: could not be written ({error})") from None
+        raise OSError(int(said[1]), os.strerror(int(said[1])), str(path)) from None
+
+
+@contextmanager
+def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """An error of the disk names the file that was to be written: not a `temporary` one, and never none."""
+    try:
+        yield
+    except OSError as error:
+        inside = temporary is not None and error.filename is not None
+        error.filename = str(error.filename).replace(str(temporary), str(path)) if inside else str(path)
+        raise
 
 
 def _prefix(path: Path) -> str:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from selfdraft.errors import StudyError
-from selfdraft.files import read_json, whole_file
+from selfdraft.files import read_json, saving_tensors, whole_file
 
 SPLITS = ("train", "validation", "held_out")
 DTYPES = {"tokens": np.int32, "mask": np.uint8, "offsets": np.int64}
@@ -68,17 +68,11 @@ def pack(rows: list[tuple[list[int], list[int]]], index: list[dict[str, str]]) -
 
 
 def write_sequences(data_dir: str | Path, split: str, sequences: Sequences) -> None:
-    """Write the arrays of one split; the caller writes the names of all splits into index.json.
-
-    Raises StudyError if the disk is full.
-    """
+    """Write the arrays of one split; the caller writes the names of all splits into index.json."""
     arrays = {name: np.ascontiguousarray(getattr(sequences, name), dtype=DTYPES[name]) for name in DTYPES}
     path = Path(data_dir) / f"{split}.safetensors"
-    with whole_file(path) as temporary:
-        try:
-            save_file(arrays, temporary)
-        except SafetensorError as error:
-            raise StudyError(f"{path}: cannot be written ({error})") from None
+    with whole_file(path) as temporary, saving_tensors(path):
+        save_file(arrays, temporary)
 
 
 def absent(data_dir: str | Path, what: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from selfdraft.errors import StudyError
 
-VARIABLE = "SELFDRAFT_RUN"  # what a job inherits: the folder of the locks, and what its run wrote into run.lock
+VARIABLE = "SELFDRAFT_RUN"  # what a job inherits: what its run wrote into run.lock, and the folder of the locks
 # What a file system answers that has no such locks: Lustre without -o flock, NFS without a lock service.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -41,7 +41,7 @@ def claim(folder: str | Path = ".snakemake") -> None:
             file=sys.stderr,
         )
         return
-    os.environ[VARIABLE] = f"{folder}\n{ours}"
+    os.environ[VARIABLE] = f"{ours} in {folder}"
 
 
 def _claim(folder: Path, closing: ExitStack) -> str:
@@ -76,7 +76,7 @@ def join() -> None:
 
     Raises StudyError if that run was ended and another one has taken over.
     """
-    folder, _, ours = os.environ.get(VARIABLE, "").partition("\n")
+    ours, _, folder = os.environ.get(VARIABLE, "").partition(" in ")
     if not folder:
         return
     try:

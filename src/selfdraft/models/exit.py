@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from selfdraft.capacities import CAPACITIES, shared_depth
 from selfdraft.errors import StudyError
-from selfdraft.files import read_json
+from selfdraft.files import read_json, saving_tensors
 from selfdraft.models.attention_adapter import AttentionAdapter
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.linear import Linear, RMSNorm
@@ -208,11 +207,10 @@ def target_identity(target: Llama) -> dict[str, Any]:
 def save_exit(draft: Exit, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write `folder/draft.safetensors`, only what was trained, rounded to `dtype`."""
     tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in draft.named_tensors().items()}
-    try:
-        save_file(tensors, folder / "draft.safetensors")
-        (folder / "draft.safetensors").chmod(0o644)
-    except SafetensorError as error:
-        raise StudyError(f"{folder / 'draft.safetensors'}: could not be written ({error})") from None
+    path = folder / "draft.safetensors"
+    with saving_tensors(path):
+        save_file(tensors, path)
+    path.chmod(0o644)
 
 
 def read_checkpoint_config(folder: str | Path) -> dict[str, Any]:

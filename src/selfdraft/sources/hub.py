@@ -2,6 +2,9 @@
 
 import os
 import re
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from selfdraft.errors import StudyError
@@ -30,7 +33,10 @@ def download_repository(repo: str, revision: str, kind: str, patterns: list[str]
     from huggingface_hub import errors, snapshot_download
     from huggingface_hub.utils import logging
 
+    # The library that it speaks HTTP with has changed its name; the errors are those of either.
+    connection = tuple(sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
     logging.set_verbosity_error()  # its retries of a lost connection
+    remove_abandoned_parts(cache_dir)
     try:
         folder = snapshot_download(
             repo,
@@ -59,4 +65,27 @@ def download_repository(repo: str, revision: str, kind: str, patterns: list[str]
     except errors.HfHubHTTPError as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StudyError(f"{repo}: the hub refused ({said})") from None
+    except connection as error:
+        raise lost(repo, error) from None
+    except OSError as error:
+        if error.errno is not None:  # of the disk
+            raise
+        raise lost(repo, error) from None
     return Path(folder)
+
+
+def lost(repo: str, error: Exception) -> StudyError:
+    """The error for a connection that broke, or a file that came shorter than announced."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return StudyError(
+        f"{repo}: the connection to the hub was lost ({said.rstrip('.')}); start again when there is a network: "
+        "the files that came whole are kept"
+    )
+
+
+def remove_abandoned_parts(cache_dir: Path) -> None:
+    """Remove what killed downloads left: parts of files that nothing was added to for an hour."""
+    for part in cache_dir.glob("*/blobs/*.incomplete"):
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink()

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from selfdraft.errors import StudyError
-from selfdraft.files import whole_folder
+from selfdraft.files import saving_tensors, whole_folder
 from selfdraft.sources.fetch import fetch, sums_of
 
 MODEL_FILES = [
@@ -68,10 +67,8 @@ def build_target(
         "converted_with": {package: version(package) for package in ("torch", "transformers", "safetensors")},
     }
     with whole_folder(out_dir, FILES) as folder:
-        try:
+        with saving_tensors(folder / "model.safetensors"):
             save_file(model.state, folder / "model.safetensors", metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise StudyError(f"{out_dir}/model.safetensors: cannot be written ({error})") from None
         (folder / "model.safetensors").chmod(0o644)
         (folder / "tokenizer.json").write_text(model.tokenizer_json, encoding="utf-8")
         (folder / "chat_template.jinja").write_text(model.template, encoding="utf-8")

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from selfdraft.errors import StudyError
-from selfdraft.files import remove_abandoned, whole_file
+from selfdraft.files import remove_abandoned, saving_tensors, whole_file
 from selfdraft.training.learner import Learner
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
@@ -54,10 +54,8 @@ class Saving:
             progress["learners"].append(numbers | {"lines": learner.lines})
         described = {"run": json.dumps(self.run, sort_keys=True), "progress": json.dumps(progress)}
         with whole_file(self.path) as temporary:
-            try:
+            with saving_tensors(self.path):
                 save_file(tensors, temporary, metadata=described)
-            except SafetensorError as error:
-                raise StudyError(f"{self.path}: could not be written ({error})") from None
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
         self.last = time.monotonic()
