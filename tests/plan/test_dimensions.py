@@ -10,7 +10,7 @@ from tiny_llama import tiny_llama
 from selfdraft.capacities import CAPACITIES
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import RANKS, untrained_exit
-from selfdraft.plan import jobs
+from selfdraft.plan import learning
 from selfdraft.plan.dimensions import PUBLISHED, Dimensions, models_of
 
 
@@ -56,7 +56,7 @@ def test_published_sizes_give_the_published_number_of_parameters():
 
 
 def test_ranks_that_a_config_leaves_out_are_those_of_training():
-    assert jobs.RANKS == RANKS
+    assert learning.RANKS == RANKS
 
 
 def study(source):

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfdraft.capacities import shared_depth
 from selfdraft.plan.dimensions import Dimensions
-from selfdraft.plan.learning import through_layers
+from selfdraft.plan.learning import RANKS, through_layers
 from selfdraft.plan.work import BYTES, NOTHING, Work, products
 from selfdraft.statistics.cost_model import expected_accepted
 from selfdraft.sweeps import Config, Other, Point
@@ -34,13 +34,15 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Drafting:
-    """What one draft step runs: layers shared with the target, weights of its own, chance of acceptance.
+    """What one draft step runs: layers shared with the target, then weights of its own, and its chance of acceptance.
 
-    `own` counts the weights read; `layers` those of its layers that keep KV. No weights at all: nothing is computed.
+    `body` and `head` count weights, `layers` those of the body's layers that keep KV. `reads`: False for a
+    drafter that computes nothing.
     """
 
     shared: int
-    own: float
+    body: float
+    head: float
     layers: int
     chance: float
     reads: bool = True
@@ -55,20 +57,19 @@ def drafting_of(point: Point, config: Config, models: dict[str, Dimensions]) -> 
         chance = BY_KIND.get(kind, OTHER_KINDS)
         model = models.get(point.draft.name)
         if model is None:
-            return Drafting(0, 0.0, 0, chance, reads=False)
-        own = model.layers * model.layer + min(vocabulary, model.vocab) * model.hidden
-        return Drafting(0, own, model.layers, chance)
+            return Drafting(0, 0, 0, 0, chance, reads=False)
+        return Drafting(0, model.layers * model.layer, vocabulary * model.hidden, model.layers, chance)
     layer, capacity = point.draft.layer, point.draft.capacity
-    own = vocabulary * target.hidden
-    own += {
-        "translator": target.hidden**2,
-        "low_rank_head": config["training"]["ranks"].get("low_rank_head", 64) * (target.hidden + vocabulary),
+    h, rank = target.hidden, config["training"]["ranks"].get("low_rank_head", RANKS["low_rank_head"])
+    head = vocabulary * h + (rank * (h + vocabulary) if capacity == "low_rank_head" else 0)
+    body = {
+        "translator": h * h,
         "head_block": target.layer,
         "adapter": target.attention,
         "lora": (layer + 1) * target.layer,
     }.get(capacity, 0)
     layers = {"head_block": 1, "adapter": 1, "lora": layer + 1}.get(capacity, 0)
-    return Drafting(shared_depth(layer, capacity), own, layers, chance_at((layer + 1) / target.layers))
+    return Drafting(shared_depth(layer, capacity), body, head, layers, chance_at((layer + 1) / target.layers))
 
 
 def chance_at(share: float) -> float:
@@ -90,8 +91,8 @@ def cycles(new_tokens: int, gamma: int, rows: int, chance: float, scenario: str)
 
 
 def prefill(model: Dimensions, dtype: str, prompts: Prompts) -> Work:
-    """All prompts of a batch through all layers at once."""
-    flops = through_layers(model, model.layers, prompts.rows * prompts.length, prompts.length / 2)
+    """All prompts of a batch but their last tokens through all layers at once."""
+    flops = through_layers(model, model.layers, prompts.rows * (prompts.length - 1), prompts.length / 2)
     return products(dtype, flops, model.layers * model.layer * BYTES[dtype], 1)
 
 
@@ -132,7 +133,7 @@ def speculative(
     rows, context = prompts.rows, prompts.length + new_tokens / 2
     cycle = NOTHING
     if draft.reads:
-        weights = draft.shared * model.layer + draft.own
+        weights = draft.shared * model.layer + draft.body + draft.head
         cycle += _step(model, dtype, weights, draft.shared + draft.layers, rows, 1, context) * gamma
         cycle += _choice(model, rows, gamma, greedy)
     shared = draft.shared if draft.reads else 0
@@ -143,7 +144,7 @@ def speculative(
     cycle += _choice(model, rows, gamma + 1, greedy)
     first = prefill(model, dtype, prompts)
     if draft.layers:
-        first += products(dtype, 2 * rows * prompts.length * draft.own)
+        first += products(dtype, 2 * rows * (prompts.length - 1) * draft.body)
     return first + cycle * cycles(new_tokens, gamma, rows, draft.chance, scenario)
 
 

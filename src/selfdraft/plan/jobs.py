@@ -10,7 +10,7 @@ from selfdraft.errors import StudyError
 from selfdraft.plan import decoding, disk, learning
 from selfdraft.plan.decoding import Prompts
 from selfdraft.plan.dimensions import Dimensions
-from selfdraft.plan.learning import EMPTY, Text
+from selfdraft.plan.learning import EMPTY, RANKS, Text
 from selfdraft.plan.work import NOTHING, Work
 from selfdraft.shards import Shard
 from selfdraft.sweeps import Checkpoint, Config, Point
@@ -20,7 +20,6 @@ TARGETS = ("all_figures", "all_benchmarks", "all_results", "all_data")
 # What is a label: of a chat the answers (0.73 of the reference data's tokens), of a summary little, of other text all.
 LABELS = {"conversations": 0.73, "summaries": 0.1, "text": 1.0}
 FULL = 0.8  # mean length of a sequence over the longest allowed one, which cuts the rest
-RANKS = {"low_rank_head": 64, "lora": 16}  # as selfdraft.models.exit has them
 WHOLE = 0  # threads of a job that claims the whole machine
 GPU = (
     *("capture", "domain_capture", "train", "quality", "domain_quality", "vanilla", "machine", "speed"),
@@ -320,10 +319,10 @@ class Planner:
         section, model = self.config["peers"], self.target
         new, gamma, work = section["max_new_tokens"], section["gamma"], NOTHING
         exit_ = Point(Checkpoint(section["layer"], 1.0, "head"), gamma, "")
-        ways = [decoding.drafting_of(exit_, self.config, self.models), decoding.Drafting(0, 0, 0, 0.24, reads=False)]
+        ways = [decoding.drafting_of(exit_, self.config, self.models), decoding.Drafting(0, 0, 0, 0, 0.24, reads=False)]
         if name := section.get("draft_model"):
             made = self.models[name]
-            ways.append(decoding.Drafting(0, made.layers * made.layer + made.head, made.layers, decoding.OTHER_KINDS))
+            ways.append(decoding.Drafting(0, made.layers * made.layer, made.head, made.layers, decoding.OTHER_KINDS))
         for dtype in section["dtypes"]:
             for size in section["batches"]:
                 rows = Prompts(size, length)

@@ -12,6 +12,7 @@ from selfdraft.plan.work import BYTES, NOTHING, Work, products
 LOSS_PASSES, CHECK_PASSES, QUALITY_PASSES = 20, 12, 30
 OPTIMISER_BYTES = 32  # a parameter and step: AdamW reads and writes weight and moments, reads the gradient
 LOGITS = 2**25  # of one draft at once, see training.losses
+RANKS = {"low_rank_head": 64, "lora": 16}  # as selfdraft.models.exit has them
 CHUNK = 128  # labels that quality works on at once
 
 
@@ -78,10 +79,15 @@ def train(
     checks = settings["evaluations"] + 1
     # teacher; draft; gradient of its input, and of an own head's weights
     heads = 2 * model.head * (4 if own_head else 3) + 2 * (teacher.head - model.head)
-    learnt = epochs * (heads * learn.labels + 3 * body_flops(model, layer, capacity, learn, ranks))
+    # weights that are trained have a gradient; those under LoRA, and the attention itself, pass one on
+    frozen = capacity == "lora"
+    passes = 2 if frozen else 3
+    learnt = epochs * (heads * learn.labels + passes * body_flops(model, layer, capacity, learn, ranks))
     checked = checks * (
         2 * (model.head + teacher.head) * check.labels + body_flops(model, layer, capacity, check, ranks)
     )
+    if frozen:  # its thin matrices, merged into the others later
+        checked += model.trained(layer, capacity, ranks) * (6 * epochs * learn.tokens + 2 * checks * check.tokens)
     rows = 4 * model.vocab * (LOSS_PASSES * epochs * learn.labels + CHECK_PASSES * checks * check.labels)
     parameters = model.trained(layer, capacity, ranks)
     chunks = epochs * learn.labels / min(per_step, max(64, LOGITS // model.vocab)) + checks * check.labels / 2048
