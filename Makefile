@@ -40,8 +40,9 @@ lint: .venv/complete
 types: .venv/complete
 	$(BIN)/mypy
 
+# One process more than cores: the tests on SLURM mostly wait.
 unit: .venv/complete
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 .venv/complete: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -135,7 +135,7 @@ def test_equal_small_jobs_are_arrays_and_figures_are_one_job(finished):
     assert arrays["rule_acceptance"] >= {"1", "2"}
     drawing = [job["Comment"] for job in ran if "figure" in job["Comment"]]
     assert len(drawing) == 1
-    assert all(f"figure_{name}" in drawing[0] for name in ("layer_sweep", "pareto", "histograms"))
+    assert all(f"figure_{name}" in drawing[0] for name in ("acceptance_sweep", "capacity", "histograms"))
 
 
 def training(study):
