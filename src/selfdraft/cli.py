@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import os
 import sys
 
 from selfdraft import __version__
@@ -85,6 +86,8 @@ def main(argv: list[str] | None = None) -> int:
     except StudyError as error:
         print(f"selfdraft {stage}: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who read the output has enough: `selfdraft plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in MENDABLE:
             raise

@@ -50,6 +50,12 @@ def test_it_answers_without_what_runs_models():
     assert done.returncode == 0, done.stderr
 
 
+def test_a_reader_may_stop_reading():
+    command = f"{sys.executable} -m selfdraft plan --config {FULL} --json | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

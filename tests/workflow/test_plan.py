@@ -37,15 +37,28 @@ def test_the_full_studys_jobs(at):
     same_as_a_dry_run(at, "profiles/slurm-gh200/config.yaml")
 
 
-@pytest.mark.parametrize("change", [{}, {"shards": 3}, {"training": "online"}, {"domains": None}], ids=str)
+NOTHING_TRAINED = {"data": {"splits": ["held_out"], "shape": "prompts"}}
+VARIANTS = [{}, {"shards": 3}, {"training": "online"}, {"domains": None}, NOTHING_TRAINED]
+
+
+@pytest.mark.parametrize("change", VARIANTS, ids=str)
 def test_the_tiny_studys_jobs_and_those_of_its_variants(at, change):
     config = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
     config |= {key: value for key, value in change.items() if key == "shards"}
+    targets = ("all_figures", "all_benchmarks")
     if "training" in change:
         config["training"]["mode"] = change["training"]
         config["teacher"] = {"name": "large", "source": {"kind": "path", "path": "small"}}
     if "domains" in change:
         del config["domains"]
+    if "data" in change:
+        config["data"] |= change["data"]
+        for key in ("train_tokens", "validation_tokens", "held_out_tokens"):
+            del config["data"][key]
+        config["sweeps"] = {name: sweep for name, sweep in config["sweeps"].items() if "drafter" in sweep}
+        for section in ("batch", "identity", "domains", "peers", "compile"):
+            del config[section]
+        targets = ("all_results",)
     tiny_study(str(at.folder))
     (at / "variant.yaml").write_text(yaml.safe_dump(config))
-    same_as_a_dry_run(at, "variant.yaml")
+    same_as_a_dry_run(at, "variant.yaml", targets)
