@@ -125,6 +125,7 @@ def test_costs_are_found_again_in_the_seconds_that_they_predict():
         if job.stage in ("train", "acceptance", "quality"):
             assert found.seconds(job) == pytest.approx(truth.seconds(job), rel=0.2), job.name
     assert found.measured["train"] == by_rule(jobs)["train"]
+    assert not {"train", "acceptance", "quality"} & set(found.start_only)
 
 
 def test_a_stage_that_did_not_run_is_told_as_before_and_said_to_be():

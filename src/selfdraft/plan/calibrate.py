@@ -123,6 +123,7 @@ def calibrated(
         units_s=ranges("units_s", 1, shown),
         pass_s=_around(fitted.pass_s[1], max(bands.values())),
         measured={stage: len(found) for stage, found in sorted(off.items())},
+        start_only=sorted(with_rates - shown),
         assumptions=assumptions,
         slots=[int(machine.get("cores") or 1)] if machine["device"] == "cpu" else base.slots,
         shared=machine["device"] == "cpu",

@@ -25,8 +25,9 @@ class Costs:
     seconds in which a job starts (imports, loading the model); of_peak, the share of the machine's best
     that its work reaches; units_s, seconds a unit of work of another kind. pass_s, eager_layer_s: seconds to
     start a step's kernels, and those of a layer in transformers' `generate`. disk_gb_s: rate of reading
-    and writing states. measured: jobs behind each stage's numbers. slots: jobs at once that the time on the
-    clock is told for. shared: jobs run side by side on one machine, and one that claims it whole runs alone.
+    and writing states. measured: jobs behind each stage's numbers; start_only: stages whose jobs were too
+    short to show more than their start. slots: jobs at once that the time on the clock is told for. shared:
+    jobs run side by side on one machine, and one that claims it whole runs alone.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Costs:
     disk_gb_s: Range
     units_s: dict[str, Range]
     measured: dict[str, int] = field(default_factory=dict)
+    start_only: list[str] = field(default_factory=list)
     assumptions: list[str] = field(default_factory=list)
     slots: list[int] = field(default_factory=lambda: [1])
     shared: bool = False

@@ -78,6 +78,8 @@ def text(plan: Plan, figures: dict[str, tuple[Amount, Amount]], slots: Sequence[
         known = costs.measured.get(stage_of[rules[0]])
         longest = f"≤ {duration(found.longest[-1])}"
         said = f"{known} jobs" if known and known > 1 else "1 job" if known else "guess"
+        if stage_of[rules[0]] in costs.start_only:
+            said = f"start: {said}"
         stages.append([name, str(found.jobs), longest, *times(found), size(found.disk), said])
     stages.append(["total", str(total.jobs), "", *times(total), size(total.disk), ""])
 
