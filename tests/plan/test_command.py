@@ -50,6 +50,25 @@ def test_it_answers_without_what_runs_models():
     assert done.returncode == 0, done.stderr
 
 
+def test_another_studys_run_is_refused_not_fitted(tmp_path, capsys):
+    """Its jobs have the same names, target and data and capture, but other work."""
+    (tmp_path / "results/target/SmolLM2-135M-Instruct").mkdir(parents=True)
+    (tmp_path / "results/benchmarks").mkdir()
+    (tmp_path / "results/benchmarks/target.tsv").write_text("s\n5.0\n")
+    machine = {"device": "cpu", "cpu": "a CPU", "read_bandwidth_gb_s": 50.0}
+    machine["matrix_gflop_s"] = {"bfloat16": 500.0, "float32": 100.0}
+    (tmp_path / "results/machine.json").write_text(json.dumps(machine))
+    assert main(["plan", "--config", FULL, "--measured", "results"]) == 2
+    assert "name the config of that run with --measured-config" in capsys.readouterr().err
+    words = ["--measured", "results", "--measured-config", DEFAULT, "--write", "mine.json"]
+    assert main(["plan", "--config", FULL, *words]) == 0
+    told = capsys.readouterr().out
+    assert main(["plan", "--config", FULL, "--machine", "mine.json"]) == 0
+    assert capsys.readouterr().out == told
+    row = next(line for line in told.splitlines() if line.startswith("target "))
+    assert row.endswith("1 job")
+
+
 def test_a_reader_may_stop_reading():
     command = f"{sys.executable} -m selfdraft plan --config {FULL} --json | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

@@ -90,12 +90,20 @@ def measured_costs(args: argparse.Namespace) -> "Costs":
     from pathlib import Path
 
     from selfdraft.config import load
+    from selfdraft.errors import StudyError
     from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
     from selfdraft.plan.costs import read_costs
     from selfdraft.plan.dimensions import models_of
     from selfdraft.plan.jobs import jobs_for
 
-    config = load(args.measured_config or args.config)
+    measured = args.measured_config or args.config
+    config = load(measured)
+    name = config["target"]["name"]
+    if Path(args.measured).is_dir() and not (Path(args.measured) / "target" / name).is_dir():
+        raise StudyError(
+            f"--measured {args.measured}: not a run of {measured}, whose target {name} is not in it; "
+            "name the config of that run with --measured-config"
+        )
     models = models_of(config, args.measured, None if args.measured_config else args.model_config)
     jobs = jobs_for(config, models, ["all_figures", "all_benchmarks"])
     machine = machine_peaks(args.measured)
