@@ -223,7 +223,7 @@ class Planner:
         return (*self.inputs(self.data["name"]), *trained, *models)
 
     def speeds(self) -> Iterator[Job]:
-        section, name = self.config["speed"], self.data["name"]
+        section = self.config["speed"]
         new, length = section["max_new_tokens"], decoding.mean_length(self.data["prompt_length"])
         one = Prompts(1, length)
         for policy, points in sweeps.by_policy(self.points).items():
@@ -242,7 +242,6 @@ class Planner:
                     threads=WHOLE,
                     benchmark=f"speed/{policy}{ending}.tsv",
                 )
-        assert name
 
     def generation(self, point: Point, dtype: str, prompts: Prompts, new: int) -> Work:
         how = decoding.drafting_of(point, self.config, self.models)
@@ -304,10 +303,9 @@ class Planner:
             yield Job("side_table", "table identity", "results", NOTHING, ("identity",), 10_000)
         if "compile" in self.config:
             section, model = self.config["compile"], self.target
-            weights = model.layers * model.layer + model.head
             depths = 1 + len(section["layers"])
             one = decoding.vanilla(model, self.dtype, Prompts(section["batch"], section["context"]), 1, True)
-            work = one * (3 * depths * section["steps"]) + Work(units=2 * depths) if weights else NOTHING
+            work = one * (3 * depths * section["steps"]) + Work(units=2 * depths)
             yield Job(
                 *("compile", "compile", "compile", work, (f"target {self.config['target']['name']}",), 3000),
                 threads=WHOLE,
