@@ -4,8 +4,10 @@ import csv
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+import torch
 from tiny import tiny_conversations, tiny_target
 
 from selfdraft.cli import STAGES, main
@@ -90,6 +92,27 @@ def test_evaluate_measures_checkpoints_into_one_table(study):
         rows = list(csv.DictReader(file))
     assert {(row["gamma"], row["policy"]) for row in rows} == {(g, p) for g in "23" for p in ("greedy", "t0.7")}
     assert all(float(row[name]) > 0 for row in rows for name in ("kl", "speedup", "speedup_vs_transformers", "mbu"))
+    made = json.loads((folder / "evaluation" / "provenance.json").read_text())
+    assert {(row["commit"].removesuffix("-dirty"), row["config_hash"]) for row in rows} == {
+        (made["commit"], made["config_hash"])
+    }
+    assert made["config"]["speed"]["prompts"] == 2
+    assert made["seeds"] == {"acceptance.seed": 0, "speed.seed": 0, "statistics.seed": 0}
+    assert list(made["checkpoints"]) == ["draft"]
+    assert made["machine"]["read_bandwidth_gb_s"] > 0
+
+
+def test_a_checkpoint_names_the_machine_and_the_packages_it_was_trained_with(study):
+    folder, _ = study
+    made = json.loads((folder / "draft" / "config.json").read_text())["provenance"]
+    assert made["packages"]["torch"] == version("torch")
+    assert (made["gpu"] is None, made["driver"] is None, made["dirty"]) == (not torch.cuda.is_available(),) * 2 + (
+        None,
+    )
+    assert made["cpu"]
+    done, heavy = selfdraft("provenance", folder / "draft", folder / "target", folder / "data")
+    assert (done.returncode, heavy) == (0, []), done.stderr
+    assert f"torch {version('torch')}" in done.stdout
 
 
 TIMES = {"prefill_s", "decode_s", "draft_s", "verify_s", "accept_s", "peak_memory_mb"}

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
 from selfdraft.plan.costs import read_costs
 from selfdraft.plan.dimensions import models_of
 from selfdraft.plan.jobs import jobs_for
+from selfdraft.provenance import commit
+from selfdraft.provenance.describe import describe
 from selfdraft.sweeps import FIGURES, TABLE_FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
@@ -137,6 +140,77 @@ def test_each_checkpoint_says_how_it_was_made(tiny):
         first = json.loads((folder / "train_log.jsonl").read_text().splitlines()[0])
         assert first["step"] == 0
         assert first["held_out_kl"] is not None
+
+
+def test_provenance_json_tells_what_made_the_results(tiny):
+    config = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
+    found = json.loads((tiny / "results/provenance.json").read_text())
+    (row, *_) = rows(tiny / "results/results.csv")
+    assert (found["commit"], found["config_hash"]) == (row["commit"], row["config_hash"])
+    assert found["seeds"]["data.seed"] == config["data"]["seed"]
+    assert found["machine"] == json.loads((tiny / "results/machine.json").read_text())
+    assert (found["machine"]["gpu"], found["machine"]["driver"]) == (None, None) or found["machine"]["device"] != "cpu"
+    jobs = {rule: ran["jobs"] for rule, ran in found["durations"].items()}
+    assert (jobs["train"], jobs["quality"], jobs["target"], jobs["results"]) == (DRAFTS, DRAFTS, 1, 1)
+    # a drafter of `drafters` is measured by a rule of its own, with benchmark files in the same folder
+    assert jobs["acceptance_of_others"] == 2
+    policies = len({row["policy"] for row in rows(tiny / "results/speed.csv")})
+    assert jobs["speed"] == policies
+    assert jobs["acceptance"] == POINTS - 2
+    assert all(ran["seconds"] > 0 for ran in found["durations"].values())
+    assert set(found["checkpoints"]) == {path.name for path in (tiny / "results/checkpoints").glob("layer*")}
+
+
+def test_every_checkpoint_table_and_figure_can_be_traced(tiny):
+    results = tiny / "results"
+    study = json.loads((results / "provenance.json").read_text())
+    tables = [*results.glob("*.csv"), *results.glob("raw/**/*.csv")]
+    assert len(tables) > POINTS
+    for table in tables:
+        told = describe(table)
+        assert told["recorded"] == "these bytes", table
+        assert told["study"]["packages"]["torch"] == study["packages"]["torch"]
+    for table in ("results", "batch", "peers", "identity", "compile"):
+        told = describe(results / f"{table}.csv")
+        assert list(told["commits"]) == [study["commit"]]
+        assert [len(value) for value in told["config_hash"]] == [12]
+    for folder in results.glob("checkpoints/layer*"):
+        told = describe(folder)
+        assert told["config_hash"] == [study["checkpoints"][folder.name]["config_hash"]]
+        assert told["packages"] == study["packages"]
+        assert told["machine"]["cpu"] == study["machine"]["cpu"]
+        assert told["duration"]["seconds"] > 0
+    for figure in [*FIGURES, *TABLE_FIGURES]:
+        for kind in ("pdf", "png"):
+            told = describe(tiny / f"paper_figures/{figure}.{kind}")
+            assert all(table["found"] for table in told["tables"].values()), figure
+            if figure == "training_curves":
+                assert told["checkpoints"]
+            else:
+                assert told["study"]["seeds"] == study["seeds"]
+    for folder in [*results.glob("target/*"), *results.glob("data/*")]:
+        assert describe(folder)["source"]
+    assert describe(results)["durations"] == study["durations"]
+
+
+def test_a_new_commit_alone_runs_nothing_again(tiny):
+    for words in (["init"], ["add", "src"], ["commit", "-m", "x"]):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *words], cwd=tiny.folder, check=True, capture_output=True)
+    try:
+        assert commit(tiny / "src") != "unknown"
+        assert tiny.to_do("all_figures", "all_benchmarks") == {}
+    finally:
+        shutil.rmtree(tiny / ".git")
+
+
+def test_without_provenance_json_it_alone_is_written_again(tiny):
+    path = tiny / "results/provenance.json"
+    aside = path.rename(path.with_suffix(".aside"))
+    try:
+        assert tiny.to_do() == {"provenance": 1, "all_figures": 1}
+    finally:
+        aside.rename(path)
 
 
 def test_a_second_run_does_nothing(tiny):

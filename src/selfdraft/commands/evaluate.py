@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.models.runtime import start
     from selfdraft.provenance import commit
     from selfdraft.sequences import check_room, read_prompts
+    from selfdraft.sweeps import as_json, config_hash
 
     target = only_folder(args.model, "results/target", "model.safetensors", "--model")
     # Left out, it is the text that drafts were trained on: the sets of `domains` lie beside it.
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
             raise StudyError(f"--gammas: {gamma} is not ≥ 1")
     accepting = known_keys(json_option(args.acceptance, "--acceptance"), acceptance.DEFAULTS, "acceptance")
     timing = known_keys(json_option(args.speed, "--speed"), speed.DEFAULTS, "speed")
-    results.bootstrap_settings(args.statistics)
+    bootstrap = results.bootstrap_settings(args.statistics)
     prompts = read_prompts(data)
     if not args.no_speed and timing["prompts"] > len(prompts):
         raise StudyError(f"--speed: prompts: {timing['prompts']} asked, {data}/prompts.json has {len(prompts)}")
@@ -110,4 +111,10 @@ def run(args: argparse.Namespace) -> None:
             tables += [f"--{name}", str(out / f"{name}.csv")]
     stage("machine", *machine, "--out", str(out / "machine.json"))
     tables += ["--machine", str(out / "machine.json"), "--settings", args.statistics]
-    stage("results", *tables, "--commit", commit(), "--out", str(out / "results.csv"))
+    measured = {"gammas": args.gammas, "policies": policies, "acceptance": accepting, "statistics": bootstrap}
+    measured |= {} if args.no_speed else {"speed": timing}
+    made_by = ["--commit", commit()]
+    stage("results", *tables, *made_by, "--config-hash", config_hash(measured), "--out", str(out / "results.csv"))
+    made_by += ["--config", as_json(measured), "--machine", str(out / "machine.json")]
+    configs = [str(Path(folder) / "config.json") for folder in checkpoints]
+    stage("record", *made_by, "--checkpoints", *configs, "--out", str(out / "provenance.json"))

@@ -20,8 +20,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Look at each file, print."""
     import json
-    import os
-    import sys
 
     from selfdraft.provenance.describe import describe
     from selfdraft.provenance.text import in_lines
@@ -31,7 +29,4 @@ def run(args: argparse.Namespace) -> None:
         text = json.dumps(told if len(told) > 1 else told[0], indent=2, ensure_ascii=False)
     else:
         text = "\n\n".join("\n".join(in_lines(facts)) for facts in told)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(text, flush=True)

@@ -23,8 +23,12 @@ def commit(folder: str | Path = PACKAGE) -> str:
     "unknown" outside a checkout, without git, or where git does not track anything in `folder`: a package
     that is installed somewhere inside another project's checkout is not of that project's commit.
     """
-    described = git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    return described if described and git(folder, "ls-files", "--", ".") else UNKNOWN
+    return present(folder) if git(folder, "ls-files", "--", ".") else UNKNOWN
+
+
+def present(folder: str | Path) -> str:
+    """The commit that is checked out around `folder`, as `commit` writes it, whatever git tracks there."""
+    return git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or UNKNOWN
 
 
 def is_dirty(commit: str) -> bool | None:

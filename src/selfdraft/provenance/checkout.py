@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from selfdraft.provenance import DIRTY, PACKAGE, commit, git
+from selfdraft.provenance import DIRTY, PACKAGE, git, present
 
 HASH = re.compile(r"[0-9a-f]{7,40}")
 
@@ -25,7 +25,7 @@ def compare(made_by: str, folders: tuple[Path, ...] | None = None) -> dict[str, 
         if head is None:
             continue
         known = git(folder, "cat-file", "-e", f"{name}^{{commit}}") is not None
-        answer = {"known": known, "same": head.startswith(name), "present": commit(folder)}
+        answer = {"known": known, "same": head.startswith(name), "present": present(folder)}
         if known:
             break
     return answer

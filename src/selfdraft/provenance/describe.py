@@ -73,7 +73,7 @@ def _figure(path: Path) -> Facts:
         name: {"sha256": digest, "found": _shown(found[name])} for name, digest in said["tables"].items()
     }
     for study in _studies(path):
-        recorded = object_in(study).get("tables") or {}
+        recorded = _mapping(object_in(study), "tables")
         if set(said["tables"].values()) & set(recorded.values()):
             facts["study"] = _of_study(study)
             break
@@ -109,8 +109,8 @@ def _checkpoint(path: Path) -> Facts:
 def _own_words(folder: Path) -> Facts:
     """What a checkpoint's config.json says."""
     config = object_in(folder / "config.json")
-    commit = config.get("commit") or ""
-    made = config.get("provenance") or {}
+    commit = str(config.get("commit") or "")
+    made = _mapping(config, "provenance")
     facts: Facts = {"commits": _commits([commit]), "config_hash": [config.get("config_hash") or ""]}
     facts["dirty"] = made.get("dirty", is_dirty(commit))
     facts["settings"] = {name: config[name] for name in CHECKPOINT if name in config}
@@ -139,7 +139,7 @@ def _place(path: Path, digest: str | None = None) -> Facts:
     name = path.relative_to(results)
     facts: Facts = {}
     if digest is not None:
-        listed = {study: (object_in(study).get("tables") or {}).get(name.as_posix()) for study in studies}
+        listed = {study: (_mapping(object_in(study), "tables")).get(name.as_posix()) for study in studies}
         studies.sort(key=lambda study: listed[study] != digest)
         known = listed[studies[0]]
         facts["recorded"] = "not listed" if known is None else "these bytes" if known == digest else "other bytes"
@@ -163,12 +163,18 @@ def _of_study(file: Path) -> Facts:
         raise StudyError(f"{_shown(file)}: no commit or packages in it; `selfdraft record` writes such a file")
     commit = f"{said['commit']}{DIRTY if said.get('dirty') else ''}"
     long = ("config", "tables", "checkpoints")
-    counts = {name: f"{len(said.get(name) or {})} listed" for name in long[1:]}
+    counts = {name: f"{len(_mapping(said, name))} listed" for name in long[1:]}
     short = {key: value for key, value in said.items() if key not in (*long, "commit", "durations_note")}
     machine = said.get("machine")
     if isinstance(machine, dict) and machine.get("packages") == said["packages"]:
         short["machine"] = {key: value for key, value in machine.items() if key != "packages"}
     return {"provenance": _shown(file.absolute()), "commits": _commits([commit]), **short, **counts}
+
+
+def _mapping(said: Facts, key: str) -> Facts:
+    """The object under a key; an empty one where something else stands there."""
+    value = said.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _commits(names: Iterable[str]) -> dict[str, Facts]:

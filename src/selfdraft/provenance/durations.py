@@ -40,7 +40,7 @@ def _number(text: str | None) -> float | None:
 def durations(folder: str | Path, patterns: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """For each rule that ran: its jobs, their seconds together and the longest one's, the largest memory in MB.
 
-    `patterns` are those of `benchmark_patterns`, whose paths begin with `folder`. In the order of the rules.
+    `patterns` are those of `benchmark_patterns`, whose paths begin with `folder`. In the order of the patterns.
     """
     found: dict[str, list[dict[str, float | None]]] = {}
     for path in sorted(Path(folder).rglob("*.tsv")):

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from selfdraft.jobs import prepare_jobs
-from selfdraft.provenance import commit
+from selfdraft.provenance import commit, is_dirty
 
 
 def git(folder, *words):
@@ -48,3 +48,17 @@ def test_a_jobs_shell_finds_the_package_and_knows_the_layers():
     command = f'{prefix} python -c "import selfdraft, sys; print(selfdraft.__file__, sys.argv[1:])" $layers'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd="/", check=True)
     assert done.stdout.split("selfdraft/__init__.py ")[1] == "['6', '14']\n"
+
+
+def test_a_package_installed_inside_another_projects_checkout_is_not_of_its_commit(checkout):
+    installed = checkout / ".venv/site-packages/selfdraft"
+    installed.mkdir(parents=True)
+    (installed / "module.py").write_text("")
+    assert commit(installed) == "unknown"
+    git(checkout, "add", installed)
+    assert commit(installed).endswith("-dirty")
+
+
+@pytest.mark.parametrize(("of", "dirty"), [("abc", False), ("abc-dirty", True), ("unknown", None), ("", None)])
+def test_a_dirty_commit_is_told_from_a_clean_and_an_unknown_one(of, dirty):
+    assert is_dirty(of) is dirty
