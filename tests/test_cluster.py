@@ -100,9 +100,18 @@ def test_a_controller_that_does_not_answer_is_told(commands, monkeypatch):
 
 def test_sacct_without_a_database_is_told_before_it_is_waited_for(commands):
     commands(sbatch="", sinfo="echo 'gh|infinite|72|1|(null)'", sacct="echo accounting storage is disabled >&2; exit 1")
+    commands(scontrol="echo 'MinJobAge               = 300 sec'")
     check_cluster([Request("data", "gh")], "squeue")
     with pytest.raises(StudyError, match=r"disabled.*set `slurm-status-command: squeue` in the profile"):
         check_cluster([Request("data", "gh")], "sacct")
+
+
+def test_ended_jobs_that_squeue_forgets_too_soon_are_told(commands):
+    commands(sbatch="", sinfo="echo 'gh|infinite|72|1|(null)'", sacct="")
+    commands(scontrol="echo 'MinJobAge               = 120 sec'")
+    with pytest.raises(StudyError, match=r"after 120 s \(MinJobAge\).*set `slurm-status-command: sacct`"):
+        check_cluster([Request("data", "gh")], "squeue")
+    check_cluster([Request("data", "gh")], "sacct")
 
 
 def test_only_jobs_that_go_to_slurm_are_checked(commands):

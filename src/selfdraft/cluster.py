@@ -10,6 +10,7 @@ from typing import Any
 from selfdraft.errors import StudyError
 
 PATIENCE = 30  # seconds that a SLURM command may take to answer
+SEEN = 200  # seconds that squeue must show an ended job; the executor asks every 180 at the latest
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ def check_cluster(requests: Iterable[Request], status_command: str | None) -> No
     for request in requests:
         if problem := problem_of(request, partitions):
             raise StudyError(f"rule {request.rule}: {problem}")
+    if status_command == "squeue":
+        found = re.search(r"^MinJobAge\s*=\s*(\d+)", _answer("scontrol", "show", "config"), re.MULTILINE)
+        if found and int(found[1]) < SEEN:
+            raise StudyError(
+                f"SLURM: ended jobs leave squeue after {found[1]} s (MinJobAge), and would be waited for without end;"
+                " set `slurm-status-command: sacct` in the profile"
+            )
     if status_command == "sacct":
         try:
             _answer("sacct", "--allocations", "--noheader", "--starttime=now")
