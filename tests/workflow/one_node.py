@@ -40,6 +40,8 @@ class OneNode:
         self.folder, self.accounting = Path(folder), accounting
         self.status = "sacct" if accounting else "squeue"  # the command that tells how jobs ended
         self.processes = []
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self.memory_mb = min(16000, int(0.9 * pages / 2**20))
         self.node = subprocess.run(["hostname", "-s"], capture_output=True, text=True, check=True).stdout.strip()
 
     def start(self):
@@ -97,7 +99,8 @@ class OneNode:
         text = "".join(f"{name}={value}\n" for name, value in lines.items())
         text += (
             f"NodeName={self.node} NodeHostname={self.node} NodeAddr=127.0.0.1 CPUs={cores} Boards=1 SocketsPerBoard=1"
-            f" CoresPerSocket={cores} ThreadsPerCore=1 RealMemory=16000 Gres=gpu:gh200:{len(GPUS)} State=UNKNOWN\n"
+            f" CoresPerSocket={cores} ThreadsPerCore=1 RealMemory={self.memory_mb}"
+            f" Gres=gpu:gh200:{len(GPUS)} State=UNKNOWN\n"
             f"PartitionName={PARTITION} Nodes={self.node} Default=YES MaxTime=INFINITE State=UP\n"
         )
         (ETC / "slurm.conf").write_text(f"{MARK}\n{text}")
