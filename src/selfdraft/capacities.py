@@ -10,6 +10,9 @@ PARTS = {capacity: ("norm", capacity) for capacity in CAPACITIES} | {
     "head_block": ("norm", "head", "block"),
 }
 
+# Rank of the two that have one, where the config names none.
+RANKS = {"low_rank_head": 64, "lora": 16}
+
 
 def shared_depth(layer: int, capacity: str) -> int:
     """How many of the target's own layers the draft runs unchanged: the depth of its input.

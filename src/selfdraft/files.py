@@ -1,6 +1,7 @@
 """Writing files so that a reader sees either the whole file or none of it."""
 
 import glob
+import hashlib
 import json
 import os
 import platform
@@ -150,6 +151,15 @@ def read_json(path: str | Path) -> Any:
         raise StudyError(f"{path}: file not found") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not valid JSON ({error})") from None
+
+
+def sha256_of(path: str | Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits. Raises StudyError if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise StudyError(f"{path}: file not found") from None
 
 
 def link_or_copy(source: str | Path, path: str | Path) -> None:

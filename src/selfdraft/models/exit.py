@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from selfdraft.capacities import CAPACITIES, shared_depth
+from selfdraft.capacities import CAPACITIES, RANKS, shared_depth
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, saving_tensors
 from selfdraft.models.attention_adapter import AttentionAdapter
@@ -24,7 +24,6 @@ from selfdraft.models.weights import read_tensors
 
 Body = Translator | AttentionAdapter | OwnLayers | LoraLayers
 Head = Linear | LowRankHead
-RANKS = {"low_rank_head": 64, "lora": 16}
 
 
 class Exit(nn.Module):

@@ -1,6 +1,5 @@
 """Costs from a run's own benchmark files: the coefficients with which the plan would have told its seconds."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 from selfdraft.plan.costs import BY_STAGE, Costs, Range
 from selfdraft.plan.jobs import Job
+from selfdraft.provenance.durations import job as benchmarked
 
 # How far, as a logarithm, a coefficient may lie from its former value before that counts as much as a job that
 # is told wrong by NOISE: what a run does not show stays as it was.
@@ -30,12 +30,10 @@ def measured_seconds(results: str | Path, jobs: Sequence[Job]) -> dict[str, floa
     for job in jobs:
         path = Path(results) / "benchmarks" / job.benchmark
         if job.benchmark and path.is_file():
-            with open(path, newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file, delimiter="\t"))
-            try:
-                found[job.name] = float(rows[-1]["s"])
-            except (IndexError, KeyError, ValueError):
-                raise StudyError(f"{path}: not a benchmark file of Snakemake, which has a column s") from None
+            ran = benchmarked(path)
+            if ran is None or ran["seconds"] is None:
+                raise StudyError(f"{path}: not a benchmark file of Snakemake, which has a column s")
+            found[job.name] = ran["seconds"]
     if not found:
         raise StudyError(f"{results}/benchmarks: no file of a job of this config; is it another study's folder?")
     return found

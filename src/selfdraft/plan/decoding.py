@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from selfdraft.capacities import shared_depth
+from selfdraft.capacities import RANKS, shared_depth
 from selfdraft.plan.dimensions import Dimensions
-from selfdraft.plan.learning import RANKS, through_layers
+from selfdraft.plan.learning import through_layers
 from selfdraft.plan.work import BYTES, NOTHING, Work, products
 from selfdraft.statistics.cost_model import expected_accepted
 from selfdraft.sweeps import Config, Other, Point

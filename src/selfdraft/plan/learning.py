@@ -12,7 +12,6 @@ from selfdraft.plan.work import BYTES, NOTHING, Work, products
 LOSS_PASSES, CHECK_PASSES, QUALITY_PASSES = 20, 12, 30
 OPTIMISER_BYTES = 32  # a parameter and step: AdamW reads and writes weight and moments, reads the gradient
 LOGITS = 2**25  # of one draft at once, see training.losses
-RANKS = {"low_rank_head": 64, "lora": 16}  # as selfdraft.models.exit has them
 CHUNK = 128  # labels that quality works on at once
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from selfdraft.errors import StudyError
+from selfdraft.files import sha256_of
 from selfdraft.provenance import DIRTY, is_dirty
 from selfdraft.provenance.checkout import compare
 from selfdraft.provenance.durations import job
 from selfdraft.provenance.figure_metadata import figure_of
 from selfdraft.provenance.study import NAMES, object_in
-from selfdraft.provenance.tables import sha256_of, told_by
+from selfdraft.provenance.tables import told_by
 
 Facts = dict[str, Any]
 

@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote
 
 from selfdraft import __version__
 from selfdraft.errors import StudyError
-from selfdraft.provenance.tables import sha256_of, told_by
+from selfdraft.files import sha256_of
+from selfdraft.provenance.tables import told_by
 
 CREATOR = f"selfdraft {__version__}"
 SUM = "sha256 "  # before the table's name

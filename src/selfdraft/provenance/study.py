@@ -5,8 +5,8 @@ Its keys:
 - `selfdraft`: version of this package; `commit` and `dirty`: of the checkout that wrote the file, when it
   wrote it. A table that was measured under an earlier commit is kept by the workflow only if no module
   that makes it has changed since.
-- `config_hash`: as in results.csv; `config_hashes`: of each section alone; `seeds`: every seed, by its key;
-  `config`: all settings, the looks of figures left out.
+- `config_hash`: as in results.csv; `config_hashes`: of each section that it counts, alone; `seeds`: every
+  seed, by its key; `config`: all settings, the looks of figures left out.
 - `python`, `platform`, `packages`: of the environment that wrote the file, which is that of all rules.
 - `machine`: machine.json, of the machine whose speed was measured: CPU, GPU and driver (null without), rates.
   On a cluster other jobs may have run elsewhere; a checkpoint's config.json names its own machine.
@@ -22,12 +22,11 @@ from typing import Any
 
 from selfdraft import __version__
 from selfdraft.errors import StudyError
-from selfdraft.files import read_json
+from selfdraft.files import read_json, sha256_of
 from selfdraft.provenance import DIRTY, is_dirty
 from selfdraft.provenance.durations import NOTE, durations
 from selfdraft.provenance.surroundings import machine, packages
-from selfdraft.provenance.tables import sha256_of
-from selfdraft.sweeps import Config, config_hash
+from selfdraft.sweeps import UNCOUNTED, Config, config_hash
 
 NAMES = ("provenance.json", "provenance_of_benchmarks.json")  # the second: of the tables beside results.csv
 
@@ -51,7 +50,7 @@ def study_provenance(
         "commit": commit.removesuffix(DIRTY),
         "dirty": is_dirty(commit),
         "config_hash": config_hash(config),
-        "config_hashes": {section: config_hash(config, section) for section in recorded(config)},
+        "config_hashes": {section: config_hash(config, section) for section in config if section not in UNCOUNTED},
         "seeds": dict(seeds(config)),
         "python": here["python"],
         "platform": here["platform"],

@@ -1,21 +1,11 @@
-"""What a table says of itself: its bytes' sha256, and the settings, commit and config hash in its rows."""
+"""What a table says of itself: the settings, commit and config hash in its rows."""
 
 import csv
-import hashlib
 from pathlib import Path
 
 from selfdraft.errors import StudyError
 
 TOLD = ("commit", "config_hash")
-
-
-def sha256_of(path: str | Path) -> str:
-    """sha256 of a file's bytes, 64 hex digits. Raises StudyError if it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise StudyError(f"{path}: file not found") from None
 
 
 def told_by(path: str | Path, columns: tuple[str, ...] = TOLD) -> dict[str, list[str]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from selfdraft.errors import StudyError
-from selfdraft.sources.checksum import check_sha256, sha256_of
+from selfdraft.files import sha256_of
+from selfdraft.sources.checksum import check_sha256
 from selfdraft.sources.hub import download_repository
 from selfdraft.sources.package import download_member, download_members, is_pattern
 

@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from selfdraft.errors import StudyError
-from selfdraft.files import scratch_folder, whole_file
-from selfdraft.sources.checksum import check_sha256, sha256_of
+from selfdraft.files import scratch_folder, sha256_of, whole_file
+from selfdraft.sources.checksum import check_sha256
 
 PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from selfdraft.capacities import RANKS
 from selfdraft.errors import StudyError
-from selfdraft.models.exit import RANKS
 from selfdraft.training.losses import Objective
 
 OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv"}  # name -> divergence
