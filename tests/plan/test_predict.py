@@ -12,8 +12,8 @@ from selfdraft.plan import decoding
 from selfdraft.plan.calibrate import calibrated, measured_seconds
 from selfdraft.plan.costs import CASES, names, read_costs, write_costs
 from selfdraft.plan.dimensions import models_of
-from selfdraft.plan.jobs import by_rule, jobs_for
 from selfdraft.plan.predict import by_figure, plan, wall_seconds
+from selfdraft.plan.targets import by_rule, jobs_for
 
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = ("all_figures", "all_benchmarks")

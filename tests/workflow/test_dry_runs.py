@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from selfdraft.plan.jobs import GPU
+
 ROOT = Path(__file__).resolve().parents[2]
 FULL = ["--configfile", "profiles/slurm-gh200/config.yaml"]
 SLURM = ["--workflow-profile", "profiles/slurm-gh200"]
@@ -75,7 +77,8 @@ def test_the_full_study_is_planned(study, profile):
     assert sum(name.startswith("figure_") for name in jobs) == 12
 
 
-def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
+def asking_for_a_gpu():
+    """Whether each rule asks for a GPU, by its name."""
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
     own, used = {}, {}
     for block in re.split(r"^(?=use rule |rule )", text, flags=re.MULTILINE)[1:]:
@@ -85,7 +88,15 @@ def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
     def asks(name):
         return own[name] or (used[name] is not None and asks(used[name]))  # one that uses another keeps its resources
 
-    rules = {name: asks(name) for name in own}
+    return {name: asks(name) for name in own}
+
+
+def test_a_plan_counts_the_time_of_the_rules_that_ask_for_a_gpu_as_that_of_one():
+    assert set(GPU) == {rule for rule, gpu in asking_for_a_gpu().items() if gpu}
+
+
+def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
+    rules = asking_for_a_gpu()
     profile = yaml.safe_load((ROOT / "profiles/slurm-gh200/profile.yaml").read_text())
     given = {rule for rule, resources in profile["set-resources"].items() if resources.get("gpu_model")}
     assert given == {rule for rule, gpu in rules.items() if gpu}

@@ -8,7 +8,7 @@ from tiny import main as tiny_study
 
 from selfdraft.config import load
 from selfdraft.plan.dimensions import models_of
-from selfdraft.plan.jobs import by_rule, jobs_for
+from selfdraft.plan.targets import by_rule, jobs_for
 
 
 @pytest.fixture

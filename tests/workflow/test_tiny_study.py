@@ -15,7 +15,7 @@ from selfdraft.config import load
 from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
 from selfdraft.plan.costs import read_costs
 from selfdraft.plan.dimensions import models_of
-from selfdraft.plan.jobs import jobs_for
+from selfdraft.plan.targets import jobs_for
 from selfdraft.provenance import commit
 from selfdraft.provenance.describe import describe
 from selfdraft.sweeps import FIGURES, TABLE_FIGURES

@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.plan import table
     from selfdraft.plan.costs import read_costs, write_costs
     from selfdraft.plan.dimensions import models_of
-    from selfdraft.plan.jobs import by_rule
     from selfdraft.plan.predict import by_figure, plan
+    from selfdraft.plan.targets import by_rule
 
     for option, given in (("--write", args.write), ("--measured-config", args.measured_config)):
         if given and not args.measured:
@@ -94,7 +94,7 @@ def measured_costs(args: argparse.Namespace) -> "Costs":
     from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
     from selfdraft.plan.costs import read_costs
     from selfdraft.plan.dimensions import models_of
-    from selfdraft.plan.jobs import jobs_for
+    from selfdraft.plan.targets import jobs_for
 
     measured = args.measured_config or args.config
     config = load(measured)

@@ -1,21 +1,18 @@
 """The workflow's jobs for a config, as Snakemake plans them, each with its work, its bytes and what it waits for."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from selfdraft import sweeps
-from selfdraft.errors import StudyError
+from selfdraft.capacities import RANKS
 from selfdraft.plan import decoding, disk, learning
 from selfdraft.plan.decoding import Prompts
 from selfdraft.plan.dimensions import Dimensions
-from selfdraft.plan.learning import EMPTY, RANKS, Text
+from selfdraft.plan.learning import EMPTY, Text
 from selfdraft.plan.work import NOTHING, Work
 from selfdraft.shards import Shard
 from selfdraft.sweeps import Checkpoint, Config, Point
-
-TARGETS = ("all_figures", "all_benchmarks", "all_results", "all_data")
 
 # What is a label: of a chat the answers (0.73 of the reference data's tokens), of a summary little, of other text all.
 LABELS = {"conversations": 0.73, "summaries": 0.1, "text": 1.0}
@@ -69,9 +66,13 @@ class Planner:
 
     # --- texts ---
 
+    def section(self, name: str) -> dict[str, Any]:
+        """The settings of the study's own data or of a set of `domains`."""
+        return self.data if name == self.data["name"] else sweeps.sets(self.config)[name]
+
     def text(self, name: str, split: str = "held_out") -> Text:
         """One split of the study's own data or of a set of `domains`. It ends with a whole sequence."""
-        section = self.data if name == self.data["name"] else sweeps.sets(self.config)[name]
+        section = self.section(name)
         budget = section.get(f"{split}_tokens", 0)
         if not budget:
             return EMPTY
@@ -86,11 +87,16 @@ class Planner:
 
     def prompts(self, name: str, count: int = 0, batch: int = 0) -> list[Prompts]:
         """Batches of the first `count` prompts (0: all) of a data set; one batch of all for `batch` 0."""
-        section = self.data if name == self.data["name"] else sweeps.sets(self.config)[name]
+        section = self.section(name)
         if not section.get("prompts"):
             return []
         rows, length = count or section["prompts"], decoding.mean_length(section["prompt_length"])
         return [Prompts(size, length) for size in decoding.groups(rows, batch or rows)]
+
+    def points_by_text(self) -> dict[str, list[Point]]:
+        """The points that acceptance is measured at, by the data set whose prompts are answered."""
+        elsewhere = dict.fromkeys(sweeps.sets_with(self.config, "prompts"), self.domain_points)
+        return {self.data["name"]: self.points, **elsewhere}
 
     # --- stages ---
 
@@ -102,7 +108,7 @@ class Planner:
             work, written = Work(units=made.parameters / 1e9), disk.model(made)
             yield Job(rule, f"target {name}", "target", work, (), written, 0, 2, benchmark)
         for name in (self.data["name"], *sweeps.sets(self.config)):
-            section = self.data if name == self.data["name"] else sweeps.sets(self.config)[name]
+            section = self.section(name)
             splits = ("train", "validation", "held_out") if name == self.data["name"] else ("held_out",)
             texts = [self.text(name, split) for split in splits]
             batches = self.prompts(name)
@@ -173,9 +179,7 @@ class Planner:
     def acceptances(self) -> Iterator[Job]:
         section, parts = self.config["acceptance"], self.parts
         dtype, new = section["dtype"], section["max_new_tokens"]
-        texts = {self.data["name"]: self.points}
-        texts |= dict.fromkeys(sweeps.sets_with(self.config, "prompts"), self.domain_points)
-        for text, points in texts.items():
+        for text, points in self.points_by_text().items():
             own = text == self.data["name"]
             batches = self.prompts(text, section.get("prompts", 0) if own else 0, section["batch"])
             if any(sweeps.truth(self.config, point.policy, text) for point in points):
@@ -250,22 +254,21 @@ class Planner:
 
     def tables(self) -> Iterator[Job]:
         """Gathered tables and results.csv."""
-        points = len(self.points) + len(self.domain_points)
         quality = [f"quality {draft.name} {self.data['name']}" for draft in self.drafts]
         for text in sweeps.sets_with(self.config, "held_out_tokens"):
             quality += [f"quality {draft.name} {text}" for draft in sweeps.trained(self.domain_points)]
-        texts = {self.data["name"]: self.points}
-        texts |= dict.fromkeys(sweeps.sets_with(self.config, "prompts"), self.domain_points)
         endings = sweeps.shards(self.config)
-        accepted = [f"acceptance {p.name}{e} {text}" for text, chosen in texts.items() for p in chosen for e in endings]
+        answered = [(point, text) for text, points in self.points_by_text().items() for point in points]
+        accepted = [f"acceptance {point.name}{ending} {text}" for point, text in answered for ending in endings]
         speed = [f"speed {policy}{e}" for policy in sweeps.policies(self.config) for e in endings]
         gathered = {"gather_quality": quality, "gather_acceptance": accepted, "gather_speed": speed}
         for rule, needs in gathered.items():
             yield Job(rule, rule, "gather", NOTHING, tuple(needs))
-        resampled = points * self.config["statistics"]["resamples"] * self.data["prompts"] / 1e6
+        count = len(self.points) + len(self.domain_points)
+        resampled = count * self.config["statistics"]["resamples"] * self.data["prompts"] / 1e6
         yield Job(
             *("results", "results", "results", Work(units=resampled), (*gathered, "machine")),
-            disk.rows("results", points),
+            disk.rows("results", count),
             benchmark="results.tsv",
         )
 
@@ -380,50 +383,6 @@ class Planner:
 def table_job(table: str) -> str:
     """The job that leaves a table beside results.csv."""
     return "compile" if table == "compile" else f"table {table}"
-
-
-def jobs_for(
-    config: Config,
-    models: dict[str, Dimensions],
-    targets: Iterable[str] = ("all_figures",),
-    scenario: str = "expected",
-    figures: Iterable[str] | None = None,
-) -> list[Job]:
-    """The jobs that the targets (see TARGETS) need when nothing is there yet; with `figures` those alone are drawn."""
-    jobs = Planner(config, models, scenario).all()
-    wanted: list[str] = []
-    for target in targets:
-        wanted += _names(target, config, jobs, figures)
-    needed: set[str] = set()
-    waiting = [name for name in wanted if name in jobs]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += jobs[name].needs
-    return [job for name, job in jobs.items() if name in needed]
-
-
-def _names(target: str, config: Config, jobs: dict[str, Job], figures: Iterable[str] | None) -> list[str]:
-    drawn = [name for name in sweeps.figures(config) if figures is None or name in set(figures)]
-    whole = figures is None
-    if target == "all_figures":
-        names = [f"figure {name}" for name in drawn if name not in sweeps.TABLE_FIGURES]
-        return [*names, "provenance"] if whole else names
-    if target == "all_benchmarks":
-        names = [f"figure {name}" for name in drawn if name in sweeps.TABLE_FIGURES]
-        tables = sweeps.side_tables(config)
-        return [*names, *map(table_job, tables), "provenance_of_benchmarks"] if whole and tables else names
-    if target == "all_results":
-        return ["results", "provenance"]
-    if target == "all_data":
-        return [name for name in jobs if name.startswith("data ")]
-    raise StudyError(f"{target}: unknown target; known are {', '.join(TARGETS)}")
-
-
-def by_rule(jobs: Iterable[Job]) -> Counter[str]:
-    """How many jobs each rule has, as Snakemake's dry run counts them (but for its own target rule)."""
-    return Counter(job.rule for job in jobs)
 
 
 def _sum(works: Iterable[Work]) -> Work:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from selfdraft import sweeps
 from selfdraft.plan.costs import CASES, Costs
 from selfdraft.plan.dimensions import Dimensions
-from selfdraft.plan.jobs import WHOLE, Job, jobs_for
+from selfdraft.plan.jobs import WHOLE, Job
+from selfdraft.plan.targets import jobs_for
 from selfdraft.sweeps import Config
 
 # What a prediction assumes of acceptance: at best every draft is accepted, at worst none.
