@@ -32,3 +32,6 @@ class Shard:
         """This part of the items; parts differ by one item at most, and may be empty."""
         begin, end = ((number * len(items)) // self.count for number in (self.number - 1, self.number))
         return list(items[begin:end])
+
+
+WHOLE = Shard()  # all the work

@@ -204,10 +204,10 @@ def shards(config: Config) -> list[str]:
     return [""] if count == 1 else [f"_part{number}of{count}" for number in range(1, count + 1)]
 
 
-def shard_options(config: Config) -> dict[str, list[str]]:
-    """The option that names a part to its stage, by what file names say of the part."""
-    options = [["--shard", f"{number}/{len(shards(config))}"] for number in range(1, len(shards(config)) + 1)]
-    return dict(zip(shards(config), options, strict=True)) if len(options) > 1 else {"": []}
+def shard_numbers(config: Config) -> dict[str, str]:
+    """What a stage is told of each part, such as 2/4, by what file names say of it."""
+    endings = shards(config)
+    return {ending: f"{number}/{len(endings)}" for number, ending in enumerate(endings, start=1)}
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -62,7 +62,7 @@ rule acceptance:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
-        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
+        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance"),
     message:
         "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
@@ -71,7 +71,7 @@ rule acceptance:
         "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} {params.draft:q} {params.vanilla:q}"
         " --gamma {wildcards.gamma} --drafting {params.drafting:q}"
         " --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
-        " --settings {params.settings:q} {params.shard:q} --threads {threads} --out {output:q} > {log} 2>&1"
+        " --settings {params.settings:q} --shard {params.shard} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 use rule acceptance as acceptance_of_others with:
@@ -98,7 +98,7 @@ use rule acceptance as acceptance_of_others with:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
-        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
+        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance"),
     message:
         "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}"

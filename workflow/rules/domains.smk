@@ -149,7 +149,7 @@ use rule acceptance as domain_acceptance with:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
-        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
+        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
     message:
         "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
@@ -189,7 +189,7 @@ use rule domain_acceptance as domain_acceptance_of_others with:
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
         drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
-        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
+        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
     message:
         "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard},"

@@ -61,7 +61,7 @@ rule speed:
         drafters=sweeps.drafter_settings(config),
         drafting=sweeps.as_json(config["drafting"]),
         policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        shard=lambda wildcards: sweeps.shard_options(config)[wildcards.shard],
+        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "speed"),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
@@ -70,7 +70,7 @@ rule speed:
         "python -m selfdraft speed --target {params.target:q} --data {params.data:q}"
         " --checkpoints {params.checkpoints:q} --drafters {params.drafters:q} --drafting {params.drafting:q}"
         " --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
-        " --settings {params.settings:q} {params.shard:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
+        " --settings {params.settings:q} --shard {params.shard} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 rule gather_speed:

@@ -13,7 +13,7 @@ from selfdraft.evaluation.answers import Answers, by_length
 from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
-from selfdraft.shards import Shard
+from selfdraft.shards import WHOLE, Shard
 
 COLUMNS = (
     *SETTINGS,
@@ -32,7 +32,7 @@ def acceptance_rows(
     seed: int,
     eos_ids: frozenset[int],
     truth: Answers | None = None,
-    shard: Shard = Shard(),  # noqa: B008 (immutable)
+    shard: Shard = WHOLE,
 ) -> Iterator[dict[str, Any]]:
     """Generate an answer to each prompt; compare it with `truth`, vanilla decoding's, token by token if that is given.
 
