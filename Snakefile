@@ -14,7 +14,7 @@ sys.path.insert(0, f"{workflow.basedir}/src")
 
 from selfdraft import imports, sweeps
 from selfdraft.capacities import CAPACITIES
-from selfdraft.cluster import check_start
+from selfdraft.cluster import check_slurm
 from selfdraft.conda_check import check_conda
 from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
 from selfdraft.disk import check_writable
@@ -76,7 +76,7 @@ report: "workflow/report/workflow.rst"
 onstart:
     try:
         claim(".snakemake")
-        check_start(workflow)
+        check_slurm(workflow)
         check_writable("results", "paper_figures")
     except StudyError as error:
         raise WorkflowError(str(error))

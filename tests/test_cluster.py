@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from selfdraft import cluster
-from selfdraft.cluster import Partition, Request, check_cluster, check_start, partitions_of, problem_of, request_of
+from selfdraft.cluster import Partition, Request, check_cluster, check_slurm, partitions_of, problem_of, request_of
 from selfdraft.errors import StudyError
 
 SINFO = """\
@@ -121,7 +121,7 @@ def test_only_jobs_that_go_to_slurm_are_checked(commands):
         executor_settings=SimpleNamespace(status_command="squeue"),
         dag=SimpleNamespace(needrun_jobs=lambda: [job]),
     )
-    check_start(workflow)
+    check_slurm(workflow)
     workflow.executor_plugin.name = "slurm"
     with pytest.raises(StudyError, match="sbatch"):
-        check_start(workflow)
+        check_slurm(workflow)

@@ -55,7 +55,7 @@ def request_of(rule: str, threads: int, resources: Mapping[str, Any]) -> Request
     )
 
 
-def check_start(workflow: Any) -> None:
+def check_slurm(workflow: Any) -> None:
     """Check, at the start of a Snakemake run, that SLURM can run its jobs; of another executor nothing is asked.
 
     Raises StudyError with the remedy.
