@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiny import main as tiny_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["Snakefile", "config.yaml", "envs", "profiles", "src", "workflow"]
@@ -58,6 +59,15 @@ class Study:
 @pytest.fixture(scope="session")
 def study_at():
     return Study
+
+
+@pytest.fixture
+def fresh_tiny(study_at, tmp_path):
+    """The tiny study with its sources and its config, before any run."""
+    study = study_at(tmp_path / "study")
+    tiny_study(str(study.folder))
+    study.configure(start="tests/workflow/tiny.yaml")
+    return study
 
 
 @pytest.fixture(scope="module")

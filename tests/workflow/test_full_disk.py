@@ -6,21 +6,16 @@ import subprocess
 import time
 
 import pytest
-from tiny import main as tiny_study
 from workflow.processes import at_work, start
 
-TINY = "tests/workflow/tiny.yaml"
 DATA = "results/data/tiny_chats/index.json"
 FULL = "No space left on device; make room there and start again; what is finished is kept"
 
 
 @pytest.fixture
-def tiny(study_at, tmp_path):
-    study = study_at(tmp_path / "study")
-    tiny_study(str(study.folder))
-    study.configure(start=TINY)
-    (study / "results").mkdir()
-    return study
+def tiny(fresh_tiny):
+    (fresh_tiny / "results").mkdir()
+    return fresh_tiny
 
 
 @pytest.fixture

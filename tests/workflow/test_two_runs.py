@@ -7,19 +7,14 @@ import time
 
 import psutil
 import pytest
-from tiny import main as tiny_study
 from workflow.processes import at_work, stages_of, start
 
-TINY = "tests/workflow/tiny.yaml"
 DATA = "results/data/tiny_chats/index.json"
 
 
 @pytest.fixture
-def tiny(study_at, tmp_path):
-    study = study_at(tmp_path / "study")
-    tiny_study(str(study.folder))
-    study.configure(start=TINY)
-    return study
+def tiny(fresh_tiny):
+    return fresh_tiny
 
 
 def wait_for_a_stage(process, study):
