@@ -65,8 +65,8 @@ clean-capture:
 
 # All but the downloads in results/cache.
 clean-results:
-	rm -rf paper_figures report.zip .snakemake
-	! test -d results || find results -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+	rm -rf report.zip .snakemake
+	find results paper_figures -mindepth 1 -maxdepth 1 ! -name cache ! -name README.md -exec rm -rf {} +
 
 clean: clean-results
-	rm -rf results .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf results/cache .venv .mypy_cache .ruff_cache .pytest_cache

@@ -12,19 +12,16 @@ min_version("9.27")
 # The package beside this file serves the rules below and the jobs, in whatever environment they run.
 sys.path.insert(0, f"{workflow.basedir}/src")
 
-from selfdraft import imports, sweeps
-from selfdraft.capacities import CAPACITIES
-from selfdraft.cluster import check_slurm
-from selfdraft.conda_check import check_conda
-from selfdraft.config import check, check_layers, files_on_disk, sources_of, splits_of
-from selfdraft.disk import check_writable
-from selfdraft.environments import environment_file
-from selfdraft.errors import StudyError
-from selfdraft.jobs import prepare_jobs
-from selfdraft.provenance.durations import benchmark_patterns
-from selfdraft.provenance.study import recorded
-from selfdraft.second_look import look_again
-from selfdraft.study_lock import claim
+from selfdraft.study import StudyError, code_digests, sweeps
+from selfdraft.study.benchmark_files import benchmark_patterns
+from selfdraft.study.cluster import check_slurm
+from selfdraft.study.conda_check import check_conda
+from selfdraft.study.config import check, check_layers, files_on_disk, sources_of, splits_of
+from selfdraft.study.disk import check_writable
+from selfdraft.study.environments import environment_file
+from selfdraft.study.job_prefix import prepare_jobs
+from selfdraft.study.lock import claim
+from selfdraft.study.second_look import look_again
 
 # On a full disk Snakemake's own log fails too: without a traceback for each of its lines.
 logging.raiseExceptions = False
@@ -97,7 +94,7 @@ onerror:
 wildcard_constraints:
     layer=r"\d+",
     T=r"\d+\.\d+",
-    capacity=sweeps.any_of(CAPACITIES),
+    capacity=sweeps.any_of(sweeps.CAPACITIES),
     gamma=r"\d+",
     policy=sweeps.any_of(config["policies"]),
     drafting=sweeps.one_of(sweeps.ways_of_drafting(config)),

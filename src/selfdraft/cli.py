@@ -7,9 +7,8 @@ import os
 import sys
 
 from selfdraft import __version__
-from selfdraft.disk import explained
-from selfdraft.errors import StudyError
-from selfdraft.study_lock import join
+from selfdraft.errors import StudyError, explained
+from selfdraft.study.lock import join
 
 STAGES = {
     "target": "turn a model from a package, a hub or a path into a plain folder",

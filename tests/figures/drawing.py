@@ -5,7 +5,7 @@ import synthetic_study
 from selfdraft.figures import FIGURES, figure_module
 from selfdraft.figures.inputs import Inputs, checked_sweep
 from selfdraft.figures.style import Style, applied
-from selfdraft.sweeps import FIGURES as USUAL
+from selfdraft.study.sweeps import FIGURES as USUAL
 
 TABLE = {"batch": "batch.csv", "peers": "peers.csv", "compile": "compile.csv"}
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs"} | dict.fromkeys(TABLE, "--table")

@@ -9,8 +9,8 @@ import synthetic_study
 from drawing import arguments, bars_of, drawn, sweep_of, words
 from matplotlib.image import imread
 
-from selfdraft import sweeps
 from selfdraft.cli import main
+from selfdraft.study import sweeps
 
 SETS = sweep_of("domains")["dataset"]
 CONFIG = {

@@ -8,7 +8,7 @@ from drawing import arguments, bars_of, drawn, words
 from selfdraft.cli import main
 from selfdraft.figures import inputs, series
 from selfdraft.figures.cycle_time import PHASES
-from selfdraft.sweeps import FIXED
+from selfdraft.study.sweeps import FIXED
 
 LAYERS, DRAFTING = synthetic_study.SWEEPS["layers"], synthetic_study.SWEEPS["drafting"]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from selfdraft.config import load
 from selfdraft.errors import StudyError
 from selfdraft.plan import decoding
 from selfdraft.plan.calibrate import calibrated, measured_seconds
@@ -14,6 +13,7 @@ from selfdraft.plan.costs import CASES, names, read_costs, write_costs
 from selfdraft.plan.dimensions import models_of
 from selfdraft.plan.predict import by_figure, plan, wall_seconds
 from selfdraft.plan.targets import by_rule, jobs_for
+from selfdraft.study.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = ("all_figures", "all_benchmarks")

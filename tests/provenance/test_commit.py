@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from selfdraft.jobs import prepare_jobs
 from selfdraft.provenance import commit, is_dirty
+from selfdraft.study.job_prefix import prepare_jobs
 
 
 def git(folder, *words):

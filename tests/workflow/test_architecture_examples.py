@@ -16,8 +16,8 @@ from matplotlib.image import imread
 from safetensors.torch import load_file
 from tiny import conversations, tiny_target
 
-from selfdraft.imports import closure, files_of, imported_by
-from selfdraft.sweeps import checkpoints
+from selfdraft.study.code_digests import closure, files_of, imported_by
+from selfdraft.study.sweeps import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
@@ -196,7 +196,7 @@ def test_the_default_study_takes_them_in(extended):
 
 
 def test_the_projects_own_tests_take_them_in(extended):
-    files = ["tests/test_config.py", "tests/decoding/test_distribution.py", "tests/decoding/test_loop.py"]
+    files = ["tests/study/test_config.py", "tests/decoding/test_distribution.py", "tests/decoding/test_loop.py"]
     files += ["tests/figures/test_figures.py"]
     # of the samples of test_distribution the small batches: all of them take half a minute for one drafter
     chosen = "(bias and vanillas) or ngram-4 or ngram-greedy or settings_of_the_schema or (position and not broken)"

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from tiny import main as tiny_study
 
-from selfdraft.config import load
 from selfdraft.plan.dimensions import models_of
 from selfdraft.plan.targets import by_rule, jobs_for
+from selfdraft.study.config import load
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 SNAKEFILE = f"""
 import sys
 sys.path.insert(0, {str(SOURCE)!r})
-from selfdraft.second_look import look_again
+from selfdraft.study.second_look import look_again
 onsuccess:
     look_again(workflow)
 rule all:

@@ -11,14 +11,14 @@ import pytest
 import yaml
 from tiny import main as tiny_study
 
-from selfdraft.config import load
 from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
 from selfdraft.plan.costs import read_costs
 from selfdraft.plan.dimensions import models_of
 from selfdraft.plan.targets import jobs_for
 from selfdraft.provenance import commit
 from selfdraft.provenance.describe import describe
-from selfdraft.sweeps import FIGURES, TABLE_FIGURES
+from selfdraft.study.config import load
+from selfdraft.study.sweeps import FIGURES, TABLE_FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
 DRAFTS = 5 + 5  # of the sweeps of layers and temperature; five more capacities

@@ -5,7 +5,7 @@ rule vanilla:
         tokenizer=rules.target.output.tokenizer,
         weights=rules.target.output.weights,
         data="results/data/{text}/prompts.json",
-        code=imports.code_of("vanilla"),
+        code=code_digests.code_of("vanilla"),
     output:
         "results/raw/vanilla/{text}.json",
     log:
@@ -41,7 +41,7 @@ rule acceptance:
         draft=rules.train.output.weights,
         draft_config=rules.train.output.config,
         sequences=rules.data.output.sequences,
-        code=imports.code_of("acceptance"),
+        code=code_digests.code_of("acceptance"),
     output:
         "results/raw/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
@@ -84,7 +84,7 @@ use rule acceptance as acceptance_of_others with:
         vanilla=lambda wildcards: sweeps.truth(config, wildcards.policy, config["data"]["name"]),
         sequences=rules.data.output.sequences,
         models=DRAFT_MODELS,
-        code=imports.code_of("acceptance"),
+        code=code_digests.code_of("acceptance"),
     output:
         "results/raw/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
@@ -117,7 +117,7 @@ rule gather_acceptance:
             point=sweeps.points_for(config, "domains"),
             shard=sweeps.shards(config),
         ),
-        code=imports.code_of("gather"),
+        code=code_digests.code_of("gather"),
     output:
         "results/acceptance.csv",
     log:

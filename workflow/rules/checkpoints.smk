@@ -6,7 +6,7 @@ rule capture:
         data=rules.data.output.index,
         sequences=rules.data.output.sequences,
         teacher=TEACHER,
-        code=imports.code_of("capture"),
+        code=code_digests.code_of("capture"),
     output:
         description=temp(f"{CAPTURE}/capture.json"),
         states=temp(collect(f"{CAPTURE}/{{state}}.safetensors", state=sweeps.states(config))),
@@ -52,7 +52,7 @@ rule train:
         capture=ancient(rules.capture.output.description) if sweeps.offline(config) else [],
         states=ancient(STATES) if sweeps.offline(config) else [],
         final=ancient(collect(f"{CAPTURE}/{{file}}", file=sweeps.teacher_files(config))),
-        code=imports.code_of("capture", "train"),
+        code=code_digests.code_of("capture", "train"),
     output:
         weights=f"{CHECKPOINT}/draft.safetensors",
         config=f"{CHECKPOINT}/config.json",

@@ -7,7 +7,7 @@ use rule data as domain_data with:
     input:
         source=lambda wildcards: files_on_disk(sweeps.sets(config)[wildcards.set]["source"]),
         target=rules.target.output.tokenizer,
-        code=imports.code_of("data"),
+        code=code_digests.code_of("data"),
     output:
         sequences="results/data/{set}/held_out.safetensors",
         index="results/data/{set}/index.json",
@@ -55,7 +55,7 @@ rule domain_capture:
         weights=rules.target.output.weights,
         data="results/data/{set}/index.json",
         sequences="results/data/{set}/held_out.safetensors",
-        code=imports.code_of("capture"),
+        code=code_digests.code_of("capture"),
     output:
         description=temp("results/capture/{set}/capture.json"),
         states=temp(
@@ -105,7 +105,7 @@ use rule quality as domain_quality with:
         ),
         draft=rules.train.output.weights,
         draft_config=rules.train.output.config,
-        code=imports.code_of("capture", "quality"),
+        code=code_digests.code_of("capture", "quality"),
     output:
         "results/raw/domains/{set}/quality/layer{layer}_T{T}_{capacity}.csv",
     log:
@@ -135,7 +135,7 @@ use rule acceptance as domain_acceptance with:
         draft_config=rules.train.output.config,
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
-        code=imports.code_of("acceptance"),
+        code=code_digests.code_of("acceptance"),
     output:
         "results/raw/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
@@ -168,7 +168,7 @@ use rule domain_acceptance as domain_acceptance_of_others with:
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
         models=DRAFT_MODELS,
-        code=imports.code_of("acceptance"),
+        code=code_digests.code_of("acceptance"),
     output:
         "results/raw/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:

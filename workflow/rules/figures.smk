@@ -20,7 +20,7 @@ for figure, drawn in sweeps.figures(config).items():
                 },
                 default=rules.results.output,
             ),
-            code=imports.code_of_figure(figure, others=[*sweeps.FIGURES, *sweeps.TABLE_FIGURES]),
+            code=code_digests.code_of_figure(figure, others=[*sweeps.FIGURES, *sweeps.TABLE_FIGURES]),
         output:
             report(
                 multiext(f"paper_figures/{figure}", ".pdf", ".png"),

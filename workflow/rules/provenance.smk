@@ -9,7 +9,7 @@ rule provenance:
         ],
         machine=rules.machine.output,
         checkpoints=collect("results/checkpoints/{draft.name}/config.json", draft=sweeps.checkpoints(config)),
-        code=imports.code_of("record"),
+        code=code_digests.code_of("record"),
     output:
         "results/provenance.json",
     log:
@@ -22,7 +22,7 @@ rule provenance:
         mem_mb=500,
         runtime=10,
     params:
-        config=sweeps.as_json(recorded(config)),
+        config=sweeps.as_json(sweeps.recorded(config)),
         benchmarks="results/benchmarks",
         rules=sweeps.as_json(benchmark_patterns(workflow.rules)),
     message:
@@ -42,7 +42,7 @@ use rule provenance as provenance_of_benchmarks with:
             "results/checkpoints/{draft.name}/config.json",
             draft=sweeps.trained([*sweeps.points_for(config, "batch"), *sweeps.identity_points(config)]),
         ),
-        code=imports.code_of("record"),
+        code=code_digests.code_of("record"),
     output:
         "results/provenance_of_benchmarks.json",
     log:

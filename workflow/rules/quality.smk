@@ -9,7 +9,7 @@ rule quality:
         states=ancient(STATES),
         draft=rules.train.output.weights,
         draft_config=rules.train.output.config,
-        code=imports.code_of("capture", "quality"),
+        code=code_digests.code_of("capture", "quality"),
     output:
         "results/raw/quality/layer{layer}_T{T}_{capacity}.csv",
     log:
@@ -44,7 +44,7 @@ rule gather_quality:
             set=sweeps.sets_with(config, "held_out_tokens"),
             draft=DOMAIN_DRAFTS,
         ),
-        code=imports.code_of("gather"),
+        code=code_digests.code_of("gather"),
     output:
         "results/quality.csv",
     log:

@@ -15,7 +15,7 @@ rule batch:
             file=["draft.safetensors", "config.json"],
         ),
         models=DRAFT_MODELS,
-        code=imports.code_of("batch"),
+        code=code_digests.code_of("batch"),
     output:
         "results/raw/batch/{policy}.csv",
     log:
@@ -57,7 +57,7 @@ rule batch:
 rule gather_batch:
     input:
         tables=collect("results/raw/batch/{policy}.csv", policy=sweeps.by_policy(sweeps.points_for(config, "batch"))),
-        code=imports.code_of("gather"),
+        code=code_digests.code_of("gather"),
     output:
         "results/raw/batch.csv",
     log:
@@ -83,7 +83,7 @@ rule peers:
         weights=rules.target.output.weights,
         data=rules.data.output.prompts,
         models=DRAFT_MODELS,
-        code=imports.code_of("peers"),
+        code=code_digests.code_of("peers"),
     output:
         "results/raw/peers.csv",
     log:
@@ -126,7 +126,7 @@ rule identity:
             file=["draft.safetensors", "config.json"],
         ),
         models=DRAFT_MODELS,
-        code=imports.code_of("identity"),
+        code=code_digests.code_of("identity"),
     output:
         "results/raw/identity.csv",
     log:
@@ -165,7 +165,7 @@ rule side_table:
     """The raw rows of batch, peers or identity as one table with intervals."""
     input:
         table="results/raw/{table}.csv",
-        code=imports.code_of("summary"),
+        code=code_digests.code_of("summary"),
     output:
         "results/{table}.csv",
     log:
@@ -193,7 +193,7 @@ rule compile:
     input:
         target=rules.target.output.config,
         weights=rules.target.output.weights,
-        code=imports.code_of("compile"),
+        code=code_digests.code_of("compile"),
     output:
         "results/compile.csv",
     log:

@@ -2,7 +2,7 @@ rule target:
     """The model as a plain folder. A layer that it does not have stops the study here."""
     input:
         source=files_on_disk(config["target"]["source"]),
-        code=imports.code_of("target"),
+        code=code_digests.code_of("target"),
     output:
         config=f"{TARGET}/config.json",
         weights=f"{TARGET}/model.safetensors",
@@ -34,7 +34,7 @@ use rule target as draft_model with:
     # A model of `drafters` with kind model, or a teacher of its own: a plain folder beside the target's.
     input:
         source=lambda wildcards: files_on_disk(sweeps.other_models(config)[wildcards.model]),
-        code=imports.code_of("target"),
+        code=code_digests.code_of("target"),
     output:
         config="results/target/{model}/config.json",
         weights="results/target/{model}/model.safetensors",
@@ -56,7 +56,7 @@ rule data:
     input:
         source=[path for source in sources_of(config["data"]) for path in files_on_disk(source)],
         target=rules.target.output.tokenizer,
-        code=imports.code_of("data"),
+        code=code_digests.code_of("data"),
     output:
         sequences=collect(f"{DATA}/{{split}}.safetensors", split=splits_of(config["data"])),
         index=f"{DATA}/index.json",

@@ -1,7 +1,7 @@
 rule machine:
     """What this machine can do at best; claims it whole, as `speed` does."""
     input:
-        code=imports.code_of("machine"),
+        code=code_digests.code_of("machine"),
     output:
         "results/machine.json",
     log:
@@ -34,7 +34,7 @@ rule speed:
         ),
         sequences=rules.data.output.sequences,
         models=DRAFT_MODELS,
-        code=imports.code_of("speed"),
+        code=code_digests.code_of("speed"),
     output:
         "results/raw/speed/{policy}{shard}.csv",
     log:
@@ -80,7 +80,7 @@ rule gather_speed:
             policy=sweeps.policies(config),
             shard=sweeps.shards(config),
         ),
-        code=imports.code_of("gather"),
+        code=code_digests.code_of("gather"),
     output:
         "results/speed.csv",
     log:

@@ -5,7 +5,7 @@ rule results:
         acceptance=rules.gather_acceptance.output,
         speed=rules.gather_speed.output,
         machine=rules.machine.output,
-        code=imports.code_of("results"),
+        code=code_digests.code_of("results"),
     output:
         "results/results.csv",
     log:

@@ -4,7 +4,7 @@ import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS
-from selfdraft.shards import HELP as HELP_SHARD
+from selfdraft.evaluation.shards import HELP as HELP_SHARD
 
 # prompts: 0 stands for all that the data has
 DEFAULTS = {"dtype": "float32", "prompts": 0, "max_new_tokens": 64, "batch": 8, "seed": 0}
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.evaluation.acceptance import COLUMNS, acceptance_rows
     from selfdraft.evaluation.answers import by_length, greedy_answers, read_answers
     from selfdraft.evaluation.rows import write_rows
+    from selfdraft.evaluation.shards import Shard
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, some_prompts
-    from selfdraft.shards import Shard
     from selfdraft.sources.chat import ChatTokenizer
 
     shard = Shard.from_text(args.shard)

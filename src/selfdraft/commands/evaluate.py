@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.models.exit import load_exit
     from selfdraft.models.runtime import start
     from selfdraft.provenance import commit
+    from selfdraft.provenance.config_hash import as_json, config_hash
     from selfdraft.sequences import check_room, read_prompts
-    from selfdraft.sweeps import as_json, config_hash
 
     target = only_folder(args.model, "results/target", "model.safetensors", "--model")
     # Left out, it is the text that drafts were trained on: the sets of `domains` lie beside it.

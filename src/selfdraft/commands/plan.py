@@ -38,13 +38,13 @@ def run(args: argparse.Namespace) -> None:
     import json
     import os
 
-    from selfdraft.config import load
     from selfdraft.errors import StudyError
     from selfdraft.plan import table
     from selfdraft.plan.costs import read_costs, write_costs
     from selfdraft.plan.dimensions import models_of
     from selfdraft.plan.predict import by_figure, plan
     from selfdraft.plan.targets import by_rule
+    from selfdraft.study.config import load
 
     for option, given in (("--write", args.write), ("--measured-config", args.measured_config)):
         if given and not args.measured:
@@ -89,12 +89,12 @@ def measured_costs(args: argparse.Namespace) -> "Costs":
     """Costs with which the plan tells the run in --measured; --machine names those that the rest is taken from."""
     from pathlib import Path
 
-    from selfdraft.config import load
     from selfdraft.errors import StudyError
     from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
     from selfdraft.plan.costs import read_costs
     from selfdraft.plan.dimensions import models_of
     from selfdraft.plan.targets import jobs_for
+    from selfdraft.study.config import load
 
     measured = args.measured_config or args.config
     config = load(measured)

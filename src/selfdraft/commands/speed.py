@@ -4,7 +4,7 @@ import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
-from selfdraft.shards import HELP as HELP_SHARD
+from selfdraft.evaluation.shards import HELP as HELP_SHARD
 
 DEFAULTS = {"prompts": 10, "max_new_tokens": 48, "repeats": 1, "seed": 0}
 
@@ -33,10 +33,10 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.decoding.policy import Policy
     from selfdraft.evaluation.peers import TransformersPeer
     from selfdraft.evaluation.rows import write_rows
+    from selfdraft.evaluation.shards import Shard
     from selfdraft.evaluation.speed import COLUMNS, speed_rows
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, some_prompts
-    from selfdraft.shards import Shard
 
     shard = Shard.from_text(args.shard)
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "speed")

@@ -11,9 +11,9 @@ from selfdraft.decoding.loop import speculate
 from selfdraft.decoding.policy import Policy
 from selfdraft.evaluation.answers import Answers, by_length
 from selfdraft.evaluation.rows import SETTINGS
+from selfdraft.evaluation.shards import WHOLE, Shard
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
-from selfdraft.shards import WHOLE, Shard
 
 COLUMNS = (
     *SETTINGS,

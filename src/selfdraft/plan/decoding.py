@@ -10,7 +10,7 @@ from selfdraft.plan.dimensions import Dimensions
 from selfdraft.plan.learning import through_layers
 from selfdraft.plan.work import BYTES, NOTHING, Work, products
 from selfdraft.statistics.cost_model import expected_accepted
-from selfdraft.sweeps import Config, Other, Point
+from selfdraft.study.sweeps import Config, Other, Point
 
 # What nobody knows before: how many drafts are accepted. All of them and none are the limits; between them
 # the chance that one drafted token is accepted, by the depth of the exit as a share of the target's layers,

@@ -8,7 +8,7 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 from selfdraft.models.config import LlamaConfig
-from selfdraft.sweeps import Config, other_models
+from selfdraft.study.sweeps import Config, other_models
 
 TOKENIZER_BYTES_A_WORD = 71  # tokenizer.json: 3.5 MB for SmolLM2's 49,152 words, 9.1 MB for Llama 3's 128,256
 

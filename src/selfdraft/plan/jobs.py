@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from selfdraft import sweeps
 from selfdraft.capacities import RANKS
+from selfdraft.evaluation.shards import Shard
 from selfdraft.plan import decoding, disk, learning
 from selfdraft.plan.decoding import Prompts
 from selfdraft.plan.dimensions import Dimensions
 from selfdraft.plan.learning import EMPTY, Text
 from selfdraft.plan.work import NOTHING, Work
-from selfdraft.shards import Shard
-from selfdraft.sweeps import Checkpoint, Config, Point
+from selfdraft.study import sweeps
+from selfdraft.study.sweeps import Checkpoint, Config, Point
 
 # What is a label: of a chat the answers (0.73 of the reference data's tokens), of a summary little, of other text all.
 LABELS = {"conversations": 0.73, "summaries": 0.1, "text": 1.0}

@@ -4,12 +4,12 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from selfdraft import sweeps
 from selfdraft.plan.costs import CASES, Costs
 from selfdraft.plan.dimensions import Dimensions
 from selfdraft.plan.jobs import WHOLE, Job
 from selfdraft.plan.targets import jobs_for
-from selfdraft.sweeps import Config
+from selfdraft.study import sweeps
+from selfdraft.study.sweeps import Config
 
 # What a prediction assumes of acceptance: at best every draft is accepted, at worst none.
 SCENARIO = dict(zip(CASES, ("all", "expected", "none"), strict=True))

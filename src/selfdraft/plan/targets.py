@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from selfdraft import sweeps
 from selfdraft.errors import StudyError
 from selfdraft.plan.dimensions import Dimensions
 from selfdraft.plan.jobs import Job, Planner, table_job
-from selfdraft.sweeps import Config
+from selfdraft.study import sweeps
+from selfdraft.study.sweeps import Config
 
 TARGETS = ("all_figures", "all_benchmarks", "all_results", "all_data")
 

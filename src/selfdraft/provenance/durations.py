@@ -3,16 +3,11 @@
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 NOTE = "of each job's last attempt alone; of all jobs whose benchmark files are there"
-
-
-def benchmark_patterns(rules: Iterable[Any]) -> dict[str, str]:
-    """The regular expression of each Snakemake rule's benchmark files, by the rule's name."""
-    return {rule.name: rule.benchmark.regex().pattern for rule in rules if rule.benchmark}
 
 
 def job(path: Path) -> dict[str, float | None] | None:
@@ -40,7 +35,7 @@ def _number(text: str | None) -> float | None:
 def durations(folder: str | Path, patterns: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """For each rule that ran: its jobs, their seconds together and the longest one's, the largest memory in MB.
 
-    `patterns` are those of `benchmark_patterns`, whose paths begin with `folder`. In the order of the patterns.
+    `patterns` are those of `study.benchmark_files`, whose paths begin with `folder`. In the order of the patterns.
     """
     found: dict[str, list[dict[str, float | None]]] = {}
     for path in sorted(Path(folder).rglob("*.tsv")):

@@ -24,9 +24,9 @@ from selfdraft import __version__
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, sha256_of
 from selfdraft.provenance import DIRTY, is_dirty
+from selfdraft.provenance.config_hash import UNCOUNTED, Config, config_hash, recorded
 from selfdraft.provenance.durations import NOTE, durations
 from selfdraft.provenance.surroundings import machine, packages
-from selfdraft.sweeps import UNCOUNTED, Config, config_hash
 
 NAMES = ("provenance.json", "provenance_of_benchmarks.json")  # the second: of the tables beside results.csv
 
@@ -62,11 +62,6 @@ def study_provenance(
         "tables": {path.relative_to(folder).as_posix(): sha256_of(path) for path in tables(folder)},
         "config": recorded(config),
     }
-
-
-def recorded(config: Config) -> Config:
-    """The config without the looks of the figures, which change no number."""
-    return {section: value for section, value in config.items() if section != "figures"}
 
 
 def seeds(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,17 +1,17 @@
 """From the config to the list of points to measure: which drafts, draft lengths, policies and figures."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from selfdraft.capacities import CAPACITIES as CAPACITIES
 from selfdraft.capacities import PARTS, shared_depth
 from selfdraft.checkpoints import Checkpoint
-
-Config = dict[str, Any]
+from selfdraft.provenance.config_hash import Config, as_json
+from selfdraft.provenance.config_hash import config_hash as config_hash
+from selfdraft.provenance.config_hash import recorded as recorded
 
 # Each figure draws one sweep; `figures: {NAME: {sweep: …}}` in the config chooses another one.
 FIGURES = {
@@ -31,7 +31,6 @@ FIGURES = {
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
 
-UNCOUNTED = ("figures", "shards")  # sections that change no number
 FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
 
 
@@ -333,17 +332,3 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
         if section in config:
             chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
     return chosen
-
-
-def as_json(value: Any) -> str:
-    """The one JSON text of a setting: equal settings give equal text, so nothing reruns in vain."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def config_hash(config: Config, *sections: str) -> str:
-    """12 hex digits of the SHA-256 of the canonical JSON of `sections` (all but `UNCOUNTED` if none).
-
-    The looks of the figures and the parts that work is cut into are left out: they change no number.
-    """
-    kept = [section for section in sections or config if section in config and section not in UNCOUNTED]
-    return hashlib.sha256(as_json({section: config[section] for section in kept}).encode()).hexdigest()[:12]

@@ -12,7 +12,7 @@ from pathlib import Path
 from selfdraft.errors import StudyError
 from selfdraft.files import sha256_of, whole_file
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 STAMPS = Path(".snakemake/code")
 
 

@@ -7,9 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from selfdraft import cluster
-from selfdraft.cluster import Partition, Request, check_cluster, check_slurm, partitions_of, problem_of, request_of
 from selfdraft.errors import StudyError
+from selfdraft.study import cluster
+from selfdraft.study.cluster import (
+    Partition,
+    Request,
+    check_cluster,
+    check_slurm,
+    partitions_of,
+    problem_of,
+    request_of,
+)
 
 SINFO = """\
 gh|1-00:00:00|72|480000|gpu:gh200:4(S:0-3)

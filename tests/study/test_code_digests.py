@@ -1,12 +1,13 @@
 """The files that a stage runs are found from its imports."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from selfdraft import imports
 from selfdraft.cli import STAGES
-from selfdraft.sweeps import FIGURES
+from selfdraft.study import code_digests
+from selfdraft.study.sweeps import FIGURES
 
 FOUR = ["pareto", "gamma", "capacity", "histograms"]
 
@@ -22,10 +23,10 @@ def package(tmp_path, monkeypatch):
             (path.parent / "__init__.py").touch()
             path.write_text(text)
 
-    monkeypatch.setattr(imports, "ROOT", tmp_path / "toy")
-    imports.imported_by.cache_clear()
+    monkeypatch.setattr(code_digests, "ROOT", tmp_path / "toy")
+    code_digests.imported_by.cache_clear()
     yield write
-    imports.imported_by.cache_clear()
+    code_digests.imported_by.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -43,29 +44,29 @@ def package(tmp_path, monkeypatch):
 )
 def test_every_form_of_import_is_seen(package, line):
     package(a=line, b="name = 1")
-    assert imports.closure("toy.a") == {"toy", "toy.a", "toy.b"}
+    assert code_digests.closure("toy.a") == {"toy", "toy.a", "toy.b"}
 
 
 def test_imports_of_imports_and_packages_on_the_way_are_found_and_circles_end(package):
     package(a="import toy.deep.b", deep__b="import toy.c", c="import toy.a, os, torch")
-    assert imports.closure("toy.a") == {"toy", "toy.a", "toy.deep", "toy.deep.b", "toy.c"}
+    assert code_digests.closure("toy.a") == {"toy", "toy.a", "toy.deep", "toy.deep.b", "toy.c"}
 
 
 def test_a_search_does_not_enter_what_is_left_out(package):
     package(a="import toy.b, toy.c", b="import toy.d", c="", d="")
-    assert imports.closure("toy.a", without=frozenset({"toy.b"})) == {"toy", "toy.a", "toy.c"}
+    assert code_digests.closure("toy.a", without=frozenset({"toy.b"})) == {"toy", "toy.a", "toy.c"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_has_code_and_all_of_it_exists(stage):
-    files = imports.files_of(stage)
+    files = code_digests.files_of(stage)
     assert any(file.endswith(f"commands/{stage}.py") for file in files)
     assert all(Path(file).is_file() for file in files)
 
 
 def test_stages_do_not_run_again_for_code_that_they_do_not_use():
     def uses(stage, part):
-        return any(f"selfdraft/{part}" in file for file in imports.files_of(stage))
+        return any(f"selfdraft/{part}" in file for file in code_digests.files_of(stage))
 
     assert uses("train", "training/")
     assert uses("train", "models/")
@@ -79,7 +80,7 @@ def test_stages_do_not_run_again_for_code_that_they_do_not_use():
 
 @pytest.mark.parametrize("name", FOUR)
 def test_a_figure_depends_on_its_own_module_and_not_on_those_of_others(name):
-    files = imports.files_of_figure(name, list(FIGURES))
+    files = code_digests.files_of_figure(name, list(FIGURES))
     drawn = {Path(file).stem for file in files if "selfdraft/figures/" in file}
     assert name in drawn
     assert "style" in drawn
@@ -89,18 +90,31 @@ def test_a_figure_depends_on_its_own_module_and_not_on_those_of_others(name):
 def test_the_input_that_stands_for_a_stages_code_changes_with_it_alone(package, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     package(a="A = 1\n", b="B = 1\n")
-    monkeypatch.setattr(imports, "files_of", lambda stage: [str(imports.ROOT / "a.py"), str(imports.ROOT / "b.py")])
+    monkeypatch.setattr(
+        code_digests, "files_of", lambda stage: [str(code_digests.ROOT / "a.py"), str(code_digests.ROOT / "b.py")]
+    )
 
     def written():
-        imports._digest.cache_clear()
-        path = Path(imports.code_of("any"))
+        code_digests._digest.cache_clear()
+        path = Path(code_digests.code_of("any"))
         return path.read_text(), path.stat().st_mtime_ns
 
     first = written()
     assert len(first[0].splitlines()) == 2
-    (imports.ROOT / "a.py").write_text("A = 1\n")  # touched, not changed
+    (code_digests.ROOT / "a.py").write_text("A = 1\n")  # touched, not changed
     assert written() == first
-    (imports.ROOT / "b.py").write_text("B = 2\n")
+    (code_digests.ROOT / "b.py").write_text("B = 2\n")
     second = written()[0].splitlines()
     assert second[0] == first[0].splitlines()[0]
     assert second[1] != first[0].splitlines()[1]
+
+
+def test_no_stage_of_the_workflow_runs_code_of_the_study_package_and_the_workflow_uses_no_other():
+    for stage in set(STAGES) - {"plan", "evaluate"}:  # they are no steps of a study
+        assert not [name for name in code_digests.closure(f"selfdraft.commands.{stage}") if ".study." in name + "."], (
+            stage
+        )
+    root = code_digests.ROOT.parents[1]
+    for path in (root / "Snakefile", *(root / "workflow/rules").glob("*.smk")):
+        used = re.findall(r"^\s*(?:from|import) (selfdraft[.\w]*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert all(name.startswith("selfdraft.study") for name in used), path

@@ -3,8 +3,8 @@
 import pytest
 from snakemake.deployment.conda import MIN_CONDA_VER
 
-from selfdraft.conda_check import MINIMUM, check_version, installed_version
 from selfdraft.errors import StudyError
+from selfdraft.study.conda_check import MINIMUM, check_version, installed_version
 
 
 def conda_that(tmp_path, monkeypatch, *, says="", exits=0):

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from selfdraft import sweeps
 from selfdraft.capacities import CAPACITIES
 from selfdraft.checkpoints import temperature_text
 from selfdraft.figures import FIGURES
-from selfdraft.sweeps import Checkpoint, Point
+from selfdraft.study import sweeps
+from selfdraft.study.sweeps import Checkpoint, Point
 from selfdraft.training.settings import LEARNING_RATES
 
 

@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from selfdraft.drafter_kinds import KINDS
 from selfdraft.errors import StudyError
-from selfdraft.sweeps import FIGURES, FIXED, TABLE_FIGURES
+from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES
 
-SCHEMA = Path(__file__).resolve().parents[2] / "workflow/schemas/config.schema.yaml"
+SCHEMA = Path(__file__).resolve().parents[3] / "workflow/schemas/config.schema.yaml"
 
 TYPES = {
     "object": "a mapping (key: value)",

@@ -3,7 +3,7 @@
 import pytest
 
 from selfdraft.errors import StudyError
-from selfdraft.shards import Shard
+from selfdraft.evaluation.shards import Shard
 
 
 @pytest.mark.parametrize(("items", "count"), [(0, 1), (1, 3), (7, 3), (12, 4), (24, 5), (3, 7)])

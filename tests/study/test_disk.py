@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from selfdraft.disk import check_writable, explained
 from selfdraft.errors import StudyError
+from selfdraft.study.disk import check_writable, explained
 
 
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):

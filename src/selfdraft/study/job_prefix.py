@@ -20,7 +20,7 @@ def prepare_jobs(**lists: list[int]) -> str:
     """
     if find_spec("torch"):
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    source = Path(__file__).resolve().parents[1]
+    source = Path(__file__).resolve().parents[2]
     values = {"commit": commit()} | {name: " ".join(map(str, numbers)) for name, numbers in lists.items()}
     return f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(source))}; " + "".join(
         f"{name}={shlex.quote(value)}; " for name, value in values.items()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfdraft.config import SCHEMA, check, check_layers, files_on_disk, load, sources_of, splits_of
 from selfdraft.errors import StudyError
+from selfdraft.study.config import SCHEMA, check, check_layers, files_on_disk, load, sources_of, splits_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
 MISSING = object()
 PART = {"weight": 1, "source": {"kind": "path", "path": "x.jsonl"}}

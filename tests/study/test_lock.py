@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from selfdraft.errors import StudyError
-from selfdraft.study_lock import VARIABLE, claim, join
+from selfdraft.study.lock import VARIABLE, claim, join
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-RUN = "from selfdraft.study_lock import *; claim('locks'); import os; print(os.environ[VARIABLE], flush=True); input()"
-JOB = "from selfdraft.study_lock import *; join(); print('joined', flush=True); input()"
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+RUN = "from selfdraft.study.lock import *; claim('locks'); import os; print(os.environ[VARIABLE], flush=True); input()"
+JOB = "from selfdraft.study.lock import *; join(); print('joined', flush=True); input()"
 
 
 @pytest.fixture
