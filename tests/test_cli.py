@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,7 +11,7 @@ import pytest
 import torch
 from tiny import tiny_conversations, tiny_target
 
-from selfdraft.cli import STAGES, main
+from selfdraft.cli import GROUPS, STAGES, main
 
 HEAVY = ("transformers", "datasets", "pandas", "matplotlib", "scipy", "snakemake")
 DATA_SETTINGS = {
@@ -173,7 +174,18 @@ def test_every_stage_explains_itself(stage, capsys):
     with pytest.raises(SystemExit) as stop:
         main([stage, "--help"])
     assert stop.value.code == 0
-    assert "--" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "--" in said
+    assert not re.search(r"\(default:\s+(None|False|\{\})?\)", said)
+
+
+def test_the_help_lists_every_stage_in_its_group(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    for group, stages in GROUPS.items():
+        block = said.split(f"\n{group}:\n")[1].split("\n\n")[0]
+        assert [line.split()[0] for line in block.splitlines() if line[2] != " "] == list(stages)
 
 
 def bad(folder, **changed):

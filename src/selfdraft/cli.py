@@ -4,36 +4,49 @@ import argparse
 import errno
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 
 from selfdraft import __version__
 from selfdraft.errors import StudyError, explained
 from selfdraft.study.lock import join
 
-STAGES = {
-    "target": "turn a model from a package, a hub or a path into a plain folder",
-    "data": "turn conversations, text or questions into token sequences, split by origin, and prompts",
-    "machine": "measure this machine's read bandwidth and matrix rates",
-    "capture": "keep the teacher's hidden states that the drafts are trained on",
-    "train": "train drafts: several in one pass, by several processes, interrupted or not",
-    "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
-    "vanilla": "greedy answers of the target alone, to compare drafts' answers with",
-    "acceptance": "accepted draft tokens, a row per cycle",
-    "speed": "decode times of drafts and baselines, interleaved, a row per prompt",
-    "batch": "decode times of batches of several sizes, a row per batch",
-    "peers": "the same methods in other implementations, a row per group of prompts",
-    "identity": "greedy output against vanilla decoding's, a row per drafter and prompt",
-    "compile": "steps run eagerly, compiled and from CUDA graphs",
-    "summary": "raw rows of batch, peers or identity to one table, with bootstrap intervals",
-    "gather": "join raw tables of many points into one",
-    "results": "raw tables to results.csv, with bootstrap intervals",
-    "figure": "draw one paper figure from the tables",
-    "record": "write provenance.json beside a study's results",
-    "plan": "predict what a study costs, from its config and measured costs",
-    "evaluate": "measure any set of checkpoints into one results.csv",
-    "generate": "stream text, accepted draft tokens coloured",
-    "provenance": "say what made a figure, table, checkpoint or folder: code, settings, packages, machine",
+GROUPS = {
+    "what is studied": {
+        "target": "turn a model from a package, a hub or a path into a plain folder",
+        "data": "turn conversations, text or questions into token sequences, split by origin, and prompts",
+        "machine": "measure this machine's read bandwidth and matrix rates",
+    },
+    "train drafts": {
+        "capture": "keep the teacher's hidden states that the drafts are trained on",
+        "train": "train drafts: several in one pass, by several processes, interrupted or not",
+    },
+    "measure drafts": {
+        "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
+        "vanilla": "greedy answers of the target alone, to compare drafts' answers with",
+        "acceptance": "accepted draft tokens, a row per cycle",
+        "speed": "decode times of drafts and baselines, interleaved, a row per prompt",
+        "batch": "decode times of batches of several sizes, a row per batch",
+        "peers": "the same methods in other implementations, a row per group of prompts",
+        "identity": "greedy output against vanilla decoding's, a row per drafter and prompt",
+        "compile": "steps run eagerly, compiled and from CUDA graphs",
+    },
+    "tables and figures": {
+        "gather": "join raw tables of many points into one",
+        "results": "raw tables to results.csv, with bootstrap intervals",
+        "summary": "raw rows of batch, peers or identity to one table, with bootstrap intervals",
+        "figure": "draw one paper figure from the tables",
+        "record": "write provenance.json beside a study's results",
+    },
+    "by hand": {
+        "generate": "stream text, accepted draft tokens coloured",
+        "evaluate": "measure any set of checkpoints into one results.csv",
+        "plan": "predict what a study costs, from its config and measured costs",
+        "provenance": "say what made a figure, table, checkpoint or folder: code, settings, packages, machine",
+    },
 }
+STAGES = {name: text for stages in GROUPS.values() for name, text in stages.items()}
 
 
 # What the user can mend about a path: no room, no right, no folder where one is needed.
@@ -49,18 +62,40 @@ MENDABLE = (
 )
 
 
+class WithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that says the defaults that are values: not of switches, nor of options without a default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        empty = action.default is None or action.default is False or action.default in ("", "{}")
+        return action.help if empty else super()._get_help_string(action)
+
+
+def stages_in_groups() -> str:
+    """The stages, a line each, under the names of their groups."""
+    width = max(map(len, STAGES)) + 2
+    columns = min(shutil.get_terminal_size().columns, 120)
+    found: list[str] = []
+    for group, stages in GROUPS.items():
+        found.append(f"\n{group}:")
+        for name, text in stages.items():
+            found += textwrap.wrap(
+                text, columns - 2, initial_indent=f"  {name:{width}}", subsequent_indent=" " * (width + 2)
+            )
+    return "\n".join([*found, "", "selfdraft STAGE --help tells a stage's options."])
+
+
 def parser_of(stage: str | None) -> argparse.ArgumentParser:
     """The parser of the whole command; only `stage`'s own module is imported."""
-    parser = argparse.ArgumentParser(prog="selfdraft")
+    parser = argparse.ArgumentParser(
+        prog="selfdraft",
+        description="Early-exit and self-speculative drafting: every stage of the study, by hand.",
+        epilog=stages_in_groups(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"selfdraft {__version__}")
-    stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
+    stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True, help="one of those below")
     for name, text in STAGES.items():
-        sub = stages.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+        sub = stages.add_parser(name, description=text[0].upper() + text[1:] + ".", formatter_class=WithDefaults)
         if name == stage:
             module = importlib.import_module(f"selfdraft.commands.{name}")
             module.arguments(sub)
