@@ -40,6 +40,7 @@ GROUPS = {
         "record": "write provenance.json beside a study's results",
     },
     "by hand": {
+        "inspect": "say what a folder or file is taken for, a model or data, before anything is run",
         "generate": "stream text, accepted draft tokens coloured",
         "evaluate": "measure any set of checkpoints into one results.csv",
         "plan": "predict what a study costs, from its config and measured costs",
