@@ -9,22 +9,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 CODE := src tests benchmarks
 RULES := Snakefile workflow
+# A line a job and the time that is left (src/snakemake_logger_plugin_selfdraft); all else is in .snakemake/log.
+RUN := $(BIN)/snakemake --logger selfdraft --cores all
 
 .PHONY: figures benchmarks results assets test lint types unit report lock clean-capture clean-results clean
 
 figures: .venv/complete
-	$(BIN)/snakemake --cores all all_figures
+	$(RUN) all_figures
 
 # Batch sizes, other implementations, compilers, identity: results/{batch,peers,compile,identity}.csv.
 benchmarks: .venv/complete
-	$(BIN)/snakemake --cores all all_benchmarks
+	$(RUN) all_benchmarks
 
 results: .venv/complete
-	$(BIN)/snakemake --cores all all_results
+	$(RUN) all_results
 
 # The default model and all its text, from the package index; the tests that need them are skipped without.
 assets: .venv/complete
-	$(BIN)/snakemake --cores all target all_data
+	$(RUN) target all_data
 
 report: .venv/complete
 	$(BIN)/snakemake --report report.zip all_figures

@@ -13,6 +13,7 @@ min_version("9.27")
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from selfdraft.study import StudyError, code_digests, sweeps
+from selfdraft.study.announcement import announce, conclude
 from selfdraft.study.benchmark_files import benchmark_patterns
 from selfdraft.study.cluster import check_slurm
 from selfdraft.study.conda_check import check_conda
@@ -77,9 +78,11 @@ onstart:
         check_writable("results", "paper_figures")
     except StudyError as error:
         raise WorkflowError(str(error))
+    announce(workflow, config, logger)
 
 
 onsuccess:
+    conclude(workflow, logger)
     look_again(workflow)
 
 

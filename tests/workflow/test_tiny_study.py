@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -31,14 +32,28 @@ def tiny(study):
     """The finished tiny study. Tests that change it put back what they changed."""
     tiny_study(str(study.folder))
     study.configure(start=TINY)
-    done = study.snakemake("--cores", "2", "all_figures", "all_benchmarks")
+    done = study.snakemake("--logger", "selfdraft", "--cores", "2", "all_figures", "all_benchmarks")
     assert done.returncode == 0, done.output
+    study.said = done.output
     return study
 
 
 def rows(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_the_terminal_tells_of_each_job_in_one_line_and_of_the_results_at_the_end(tiny):
+    lines = tiny.said.splitlines()
+    jobs = next(int(line.split()[0]) for line in lines if re.match(r"\d+ jobs: ", line))
+    told = [line for line in lines if re.match(rf" *\d+/{jobs}  \S", line)]
+    assert len(told) == jobs > 80
+    assert told[-1].endswith("(100 %, 10 s left)")
+    assert any(line.startswith("About ") for line in lines)
+    assert any(line.startswith("The first figure is there: paper_figures/") for line in lines[: -len(FIGURES)])
+    assert "Figures: paper_figures/ (15 new), each as .pdf and .png." in lines
+    assert any(re.search(r"- The fastest of \d+ points, .* the target alone: speedup ", line) for line in lines)
+    assert "Reason" not in tiny.said
 
 
 def test_every_figure_is_drawn_as_pdf_and_png(tiny):

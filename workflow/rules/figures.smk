@@ -30,6 +30,7 @@ for figure, drawn in sweeps.figures(config).items():
             ),
         log:
             f"results/logs/figure/{figure}.log",
+        priority: 10  # drawn as soon as its table is there
         conda:
             ENVIRONMENT
         threads: 1

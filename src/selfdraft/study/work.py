@@ -1,0 +1,66 @@
+"""How much work a config gives each rule, in units of that rule: what the seconds of one study are scaled by."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from selfdraft.study import sweeps
+from selfdraft.study.sweeps import Config
+
+
+def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]:
+    """The work of all jobs of a rule together, by the rule's name; `parameters` of each model by its name.
+
+    Tokens times the parameters that each passes, for what runs a model; how many drafts are accepted is not known
+    before. Two numbers of one rule have a meaning as their ratio alone. A rule that is missing has work by its jobs.
+    """
+    target = parameters.get(config["target"]["name"], 1.0)
+    data, training = config["data"], config["training"]
+    points, drafts = sweeps.points(config), len(sweeps.checkpoints(config))
+    elsewhere = sweeps.points_for(config, "domains")
+    others = sweeps.sets(config).values()
+    answered = sum(made.get("prompts", 0) for made in others)
+    read = sum(made.get("held_out_tokens", 0) for made in others)
+    taught = data.get("train_tokens", 0) * training.get("epochs", 1) + data.get("validation_tokens", 0)
+    acceptance, speed = config["acceptance"], config["speed"]
+    new = acceptance["max_new_tokens"] * target
+    prompts = acceptance.get("prompts", data["prompts"])
+    policies = len(sweeps.policies(config))
+    timed = speed["prompts"] * speed["repeats"] * speed["max_new_tokens"] * target
+    own = sum(isinstance(point.draft, sweeps.Checkpoint) for point in points)
+    own_elsewhere = sum(isinstance(point.draft, sweeps.Checkpoint) for point in elsewhere)
+    made = {
+        "target": target,
+        "draft_model": sum(parameters.get(name, 1.0) for name in sweeps.other_models(config)),
+        "capture": target * sum(data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)),
+        "domain_capture": target * read,
+        "train": target * drafts * taught,
+        "quality": target * drafts * data.get("held_out_tokens", 0),
+        "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
+        "vanilla": new * (prompts + answered),
+        "acceptance": new * own * prompts,
+        "acceptance_of_others": new * (len(points) - own) * prompts,
+        "domain_acceptance": new * own_elsewhere * answered,
+        "domain_acceptance_of_others": new * (len(elsewhere) - own_elsewhere) * answered,
+        "speed": timed * (len(points) + 2 * policies),
+        "results": float(len(points) * config["statistics"]["resamples"] * data["prompts"]),
+        **_beside(config, target),
+    }
+    return {rule: float(amount) for rule, amount in made.items() if amount}
+
+
+def _beside(config: Config, target: float) -> dict[str, float]:
+    """Of what stands in tables of its own."""
+    made: dict[str, float] = {}
+    section: dict[str, Any]
+    if section := config.get("batch", {}):
+        count = len(sweeps.points_for(config, "batch")) + 1
+        made["batch"] = target * count * sum(section["sizes"]) * section["batches"] * section["max_new_tokens"]
+    if section := config.get("peers", {}):
+        steps = section["groups"] * section["prompts"] * section["max_new_tokens"]
+        made["peers"] = target * steps * len(section["dtypes"])
+    if section := config.get("identity", {}):
+        count = (len(sweeps.identity_points(config)) + 1) * len(section["dtypes"])
+        made["identity"] = target * count * section["prompts"] * section["max_new_tokens"]
+    if section := config.get("compile", {}):
+        made["compile"] = target * section["steps"] * (1 + len(section["layers"]))
+    return made
