@@ -48,10 +48,10 @@ shell.prefix(prepare_jobs(layers=sweeps.layers(config), depths=DEPTHS))
 TARGET = f"results/target/{config['target']['name']}"
 DATA = f"results/data/{config['data']['name']}"
 CAPTURE = f"results/capture/{config['data']['name']}"
-CHECKPOINT = "results/checkpoints/layer{layer}_T{T}_{capacity}"
+CHECKPOINT = "results/checkpoints/layer{layer}_T{T}_{capacity}{variant}"
 STATES = collect(
     f"{CAPTURE}/depth{{depth}}.safetensors",
-    depth=lookup(dpath="layer{layer}_T{T}_{capacity}", within=sweeps.depth_by_draft(config)),
+    depth=lookup(dpath="layer{layer}_T{T}_{capacity}{variant}", within=sweeps.depth_by_draft(config)),
 )
 DOMAIN_DRAFTS = sweeps.trained(sweeps.points_for(config, "domains"))
 DOMAIN_DEPTHS = sweeps.depths(DOMAIN_DRAFTS)
@@ -98,6 +98,7 @@ wildcard_constraints:
     layer=r"\d+",
     T=r"\d+\.\d+",
     capacity=sweeps.any_of(sweeps.CAPACITIES),
+    variant=sweeps.VARIANT,
     gamma=r"\d+",
     policy=sweeps.any_of(config["policies"]),
     drafting=sweeps.one_of(sweeps.ways_of_drafting(config)),

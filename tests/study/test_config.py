@@ -66,6 +66,13 @@ WRONG = [
     ("training/objective", "kll", 'training.objective: "kll" is not known; did you mean "kl"?'),
     ("training/ce_weight", 0.5, "training.ce_weight: 0.5 does not go with objective kl; kl_ce wants > 0, the others 0"),
     (
+        "sweeps/layers/objective",
+        ["kl_ce", "tv"],
+        "training.ce_weight: 0.0 does not go with objective kl, kl_ce, tv; kl_ce wants > 0, the others 0",
+    ),
+    ("sweeps/layers/objective", ["kll"], 'sweeps.layers.objective.0: "kll" is not known; did you mean "kl"?'),
+    ("sweeps/lookup/seed", [1], "sweeps.lookup.seed: does not go with drafter"),
+    (
         "training",
         {"objective": "reverse_kl", "teacher_top_k": 8},
         "training.teacher_top_k: does not go with objective reverse_kl",

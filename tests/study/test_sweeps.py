@@ -1,15 +1,18 @@
 """The config's sweeps become points, checkpoints, depths and figures."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from selfdraft import checkpoints
 from selfdraft.capacities import CAPACITIES
 from selfdraft.checkpoints import temperature_text
+from selfdraft.errors import StudyError
 from selfdraft.figures import FIGURES
 from selfdraft.study import sweeps
 from selfdraft.study.sweeps import Checkpoint, Point
-from selfdraft.training.settings import LEARNING_RATES
+from selfdraft.training.settings import LEARNING_RATES, OBJECTIVES
 
 
 def sweep(**lists):
@@ -32,6 +35,48 @@ def test_names_are_those_of_the_files():
     draft = Checkpoint(21, 1.0, "head_block")
     assert draft.name == "layer21_T1.0_head_block"
     assert Point(draft, 4, "greedy").name == "layer21_T1.0_head_block_gamma4_greedy"
+
+
+def test_a_name_says_the_objective_and_the_seed_where_they_are_not_kl_and_0_and_can_be_read_back():
+    drafts = {
+        "layer1_T1.0_head": Checkpoint(1, 1.0, "head", "kl", 0),
+        "layer1_T2.0_head_block_seed12": Checkpoint(1, 2.0, "head_block", seed=12),
+        "layer1_T1.0_head_kl_ce": Checkpoint(1, 1.0, "head", "kl_ce"),
+        "layer1_T1.0_low_rank_head_reverse_kl_seed1": Checkpoint(1, 1.0, "low_rank_head", "reverse_kl", 1),
+    }
+    assert {draft.name: draft for draft in drafts.values()} == drafts
+    assert {name: Checkpoint.named(name) for name in drafts} == drafts
+    for wrong in ("layer1_T1_head", "layer1_T1.0", "lookup"):
+        with pytest.raises(StudyError, match="not the name of a trained draft"):
+            Checkpoint.named(wrong)
+    assert set(checkpoints.OBJECTIVES) == set(OBJECTIVES)
+    for capacity in CAPACITIES:
+        assert Checkpoint.named(f"layer1_T1.0_{capacity}_tv_seed3") == Checkpoint(1, 1.0, capacity, "tv", 3)
+
+
+def test_objective_and_seed_are_dimensions_of_a_sweep():
+    chosen = sweeps.points_of(sweep(objective=["kl", "kl_ce"], seed=[0, 1]))
+    assert [point.draft.name.removeprefix("layer1_T1.0_head") for point in chosen] == [
+        "",
+        "_seed1",
+        "_kl_ce",
+        "_kl_ce_seed1",
+    ]
+
+
+def test_a_draft_is_trained_with_its_own_objective_and_seed_and_no_weight_that_it_has_no_use_for():
+    training = {"objective": "kl", "ce_weight": 0.5, "seed": 0, "learning_rate": {}, "ranks": {}}
+    config = {"training": training, "target": {}, "data": {}}
+
+    def told(variant):
+        wildcards = SimpleNamespace(layer="1", T="1.0", capacity="head", variant=variant)
+        return json.loads(sweeps.training_of(config, wildcards)), sweeps.training_hash(config, wildcards)
+
+    made = {variant: told(variant) for variant in ("", "_kl_ce", "_seed1")}
+    assert made[""][0] == training | {"ce_weight": 0.0}
+    assert made["_kl_ce"][0] == training | {"objective": "kl_ce"}
+    assert made["_seed1"][0] == training | {"ce_weight": 0.0, "seed": 1}
+    assert len({config_hash for _, config_hash in made.values()}) == 3
 
 
 @pytest.mark.parametrize(("T", "text"), [(1, "1.0"), (0.5, "0.5"), (1e-5, "0.00001"), (10.0, "10.0")])
@@ -221,7 +266,7 @@ def test_a_capacity_sees_the_rates_and_ranks_of_its_own_parts_alone(capacity):
         "learning_rate": dict.fromkeys(LEARNING_RATES, 1.0),
         "ranks": {"lora": 4, "low_rank_head": 8},
     }
-    seen = sweeps.for_capacity({"training": training, "data": {}}, capacity)
+    seen = sweeps.for_draft({"training": training, "data": {}}, Checkpoint(1, 1.0, capacity))
     assert seen["data"] == {}
     assert seen["training"]["epochs"] == 2
     own = {"norm", capacity} if capacity != "head_block" else {"norm", "head", "block"}

@@ -43,11 +43,11 @@ rule acceptance:
         sequences=rules.data.output.sequences,
         code=code_digests.code_of("acceptance"),
     output:
-        "results/raw/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.csv",
+        "results/raw/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
-        "results/logs/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.log",
+        "results/logs/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.log",
     benchmark:
-        "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
+        "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -65,7 +65,7 @@ rule acceptance:
         shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance"),
     message:
-        "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
+        "Acceptance of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T},"
         " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}"
     shell:
         "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} {params.draft:q} {params.vanilla:q}"

@@ -58,9 +58,9 @@ rule train:
         config=f"{CHECKPOINT}/config.json",
         log=f"{CHECKPOINT}/train_log.jsonl",
     log:
-        "results/logs/train/layer{layer}_T{T}_{capacity}.log",
+        "results/logs/train/layer{layer}_T{T}_{capacity}{variant}.log",
     benchmark:
-        "results/benchmarks/train/layer{layer}_T{T}_{capacity}.tsv"
+        "results/benchmarks/train/layer{layer}_T{T}_{capacity}{variant}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -76,18 +76,12 @@ rule train:
         capture=["--capture", CAPTURE] if sweeps.offline(config) else [],
         teacher=sweeps.teacher_option(config),
         folder=subpath(output.weights, parent=True),
-        state="results/state/train/layer{layer}_T{T}_{capacity}.safetensors",
-        settings=lambda wildcards: sweeps.settings_of(sweeps.for_capacity(config, wildcards.capacity), "training"),
+        state="results/state/train/layer{layer}_T{T}_{capacity}{variant}.safetensors",
+        settings=lambda wildcards: sweeps.training_of(config, wildcards),
         dataset=lookup(dpath="data/name", within=config),
-        config_hash=lambda wildcards: sweeps.config_hash(
-            sweeps.for_capacity(config, wildcards.capacity),
-            "target",
-            "teacher",
-            "data",
-            "training",
-        ),
+        config_hash=lambda wildcards: sweeps.training_hash(config, wildcards),
     message:
-        "Train {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T}"
+        "Train {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T}"
     shell:
         "python -m selfdraft train --target {params.target:q} --data {params.data:q} {params.capture:q}"
         " {params.teacher:q} --state {params.state:q} --save-steps {resources.save_steps}"

@@ -100,18 +100,18 @@ use rule quality as domain_quality with:
         states=ancient(
             collect(
                 "results/capture/{{set}}/depth{depth}.safetensors",
-                depth=lookup(dpath="layer{layer}_T{T}_{capacity}", within=sweeps.depth_by_draft(config)),
+                depth=lookup(dpath="layer{layer}_T{T}_{capacity}{variant}", within=sweeps.depth_by_draft(config)),
             )
         ),
         draft=rules.train.output.weights,
         draft_config=rules.train.output.config,
         code=code_digests.code_of("capture", "quality"),
     output:
-        "results/raw/domains/{set}/quality/layer{layer}_T{T}_{capacity}.csv",
+        "results/raw/domains/{set}/quality/layer{layer}_T{T}_{capacity}{variant}.csv",
     log:
-        "results/logs/domains/{set}/quality/layer{layer}_T{T}_{capacity}.log",
+        "results/logs/domains/{set}/quality/layer{layer}_T{T}_{capacity}{variant}.log",
     benchmark:
-        "results/benchmarks/domains/{set}/quality/layer{layer}_T{T}_{capacity}.tsv"
+        "results/benchmarks/domains/{set}/quality/layer{layer}_T{T}_{capacity}{variant}.tsv"
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
@@ -119,7 +119,7 @@ use rule quality as domain_quality with:
         checkpoint=subpath(input.draft, parent=True),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
-        "Quality of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T}, on {wildcards.set}"
+        "Quality of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T}, on {wildcards.set}"
 
 
 use rule acceptance as domain_acceptance with:
@@ -137,11 +137,11 @@ use rule acceptance as domain_acceptance with:
         index=rules.data.output.index,
         code=code_digests.code_of("acceptance"),
     output:
-        "results/raw/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.csv",
+        "results/raw/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.csv",
     log:
-        "results/logs/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.log",
+        "results/logs/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.log",
     benchmark:
-        "results/benchmarks/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
+        "results/benchmarks/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
@@ -152,7 +152,7 @@ use rule acceptance as domain_acceptance with:
         shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
     message:
-        "Acceptance of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T},"
+        "Acceptance of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T},"
         " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}, on {wildcards.set}"
 
 

@@ -11,11 +11,11 @@ rule quality:
         draft_config=rules.train.output.config,
         code=code_digests.code_of("capture", "quality"),
     output:
-        "results/raw/quality/layer{layer}_T{T}_{capacity}.csv",
+        "results/raw/quality/layer{layer}_T{T}_{capacity}{variant}.csv",
     log:
-        "results/logs/quality/layer{layer}_T{T}_{capacity}.log",
+        "results/logs/quality/layer{layer}_T{T}_{capacity}{variant}.log",
     benchmark:
-        "results/benchmarks/quality/layer{layer}_T{T}_{capacity}.tsv"
+        "results/benchmarks/quality/layer{layer}_T{T}_{capacity}{variant}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -30,7 +30,7 @@ rule quality:
         checkpoint=subpath(input.draft, parent=True),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
-        "Quality of {wildcards.capacity} after layer {wildcards.layer}, T = {wildcards.T}"
+        "Quality of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T}"
     shell:
         "python -m selfdraft quality --target {params.target:q} --data {params.data:q} --capture {params.capture:q}"
         " --checkpoint {params.checkpoint:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"

@@ -36,6 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--drafts", help='instead of these three: several drafts in one pass, as JSON: [[6, 1.0, "head"], …]'
     )
     parser.add_argument("--settings", default="{}", help="the config's `training` section as JSON")
+    parser.add_argument("--objective", help="in place of the settings' own: kl, kl_ce, reverse_kl, tv")
+    parser.add_argument("--seed", type=int, help="in place of the settings' own: of the order of the training text, …")
     parser.add_argument("--dataset", default="", help="name of the data, for the tables")
     parser.add_argument("--config-hash", default="", help="hash of the study's config, for provenance")
     parser.add_argument("--commit", default="", help="git commit, for provenance")
@@ -71,9 +73,11 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.training.states import CapturedStates, ComputedStates, States
     from selfdraft.training.trainer import Stopped, Trainer
 
-    raw = json_option(args.settings, "--settings")
+    raw = json_option(args.settings, "--settings") | {
+        key: value for key, value in (("objective", args.objective), ("seed", args.seed)) if value is not None
+    }
     settings = Settings.from_dict(raw)
-    chosen = chosen_drafts(args)
+    chosen = chosen_drafts(args, settings.objective, settings.seed)
     for draft in chosen:
         settings.objective_at(draft.T)
         check_capacity(draft.capacity, "--capacity")
@@ -175,8 +179,11 @@ def log_in(folder: "Path | None", stack: "ExitStack") -> "Callable[[str], object
     return lambda line: file.write(line + "\n")
 
 
-def chosen_drafts(args: argparse.Namespace) -> list[Chosen]:
-    """The drafts that the options name. Raises StudyError for too little, too much, or the same one twice."""
+def chosen_drafts(args: argparse.Namespace, objective: str, seed: int) -> list[Chosen]:
+    """The drafts that the options name; the folders of several say the objective and the seed where those are unusual.
+
+    Raises StudyError for too little, too much, or the same one twice.
+    """
     from pathlib import Path
 
     from selfdraft.checkpoints import Checkpoint
@@ -196,7 +203,8 @@ def chosen_drafts(args: argparse.Namespace) -> list[Chosen]:
         if kinds not in ([int, float, str], [int, int, str]):
             raise StudyError(f'--drafts: found {entry!r}, a list like [6, 1.0, "head"] is right')
         layer, T, capacity = entry
-        found.append(Chosen(layer, float(T), capacity, str(Path(args.out_dir) / Checkpoint(layer, T, capacity).name)))
+        name = Checkpoint(layer, T, capacity, objective, seed).name
+        found.append(Chosen(layer, float(T), capacity, str(Path(args.out_dir) / name)))
     if not found or len(set(found)) < len(found):
         raise StudyError("--drafts: at least one draft, and each of them once")
     return found

@@ -2,14 +2,14 @@
 
 import difflib
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from selfdraft.checkpoints import NAME, Checkpoint
 from selfdraft.errors import StudyError
 from selfdraft.figures.style import Style
 from selfdraft.statistics.columns import NUMERIC_SETTINGS, SETTINGS
@@ -17,7 +17,6 @@ from selfdraft.statistics.raw_tables import numbers, read_raw, read_text
 
 FIXED = "fixed"  # the way of drafting of a sweep, a table or a row that names none
 TEXT_COLUMNS = (*SETTINGS, "interval_note", "commit", "config_hash")
-CHECKPOINT_NAME = re.compile(r"layer(?P<layer>\d+)_T(?P<T>[\d.]+)_(?P<capacity>\w+)")
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:
@@ -137,10 +136,8 @@ def read_log(path: Path) -> Log:
             raise StudyError(f"{path}: line {number}: not a JSON object; is the file cut short?") from None
     if not lines:
         raise StudyError(f"{path}: the training log is empty")
-    found = CHECKPOINT_NAME.fullmatch(path.parent.name)
-    settings: dict[str, Any] = {}
-    if found:
-        settings = {"layer": int(found["layer"]), "T": float(found["T"]), "capacity": found["capacity"]}
+    name = path.parent.name
+    settings = asdict(Checkpoint.named(name)) if NAME.fullmatch(name) else {}
     try:
         table = pd.DataFrame(lines).astype(float)
     except (TypeError, ValueError):
@@ -205,5 +202,5 @@ class Inputs:
             names = ", ".join(log.name for log in logs.values())
             raise StudyError(f"--logs: no checkpoint of the sweep among {names}")
         self._reads(*kept)
-        order = ("layer", "T", "capacity")
+        order = ("layer", "T", "capacity", "objective", "seed")
         return sorted(kept.values(), key=lambda log: (*(log.settings.get(key, "") for key in order), log.name))

@@ -1,6 +1,7 @@
 """Training: loss and held-out KL against the tokens trained on, a line per checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -9,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selfdraft.figures import style
-from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.inputs import Inputs, Log
 
-# the look says the settings: colour the layer (dark to light), line the capacity, marker T
+# the look says the settings: colour the layer (dark to light), line the capacity (and the objective, where there
+# are several), marker T; the seeds of one draft look alike
 KEYS = ("layer", "capacity", "T")
 LEAST = 0.1  # below this the axis is linear
 PANELS = {"loss": "training loss (nats/token)", "held_out_kl": "held-out KL (nats/token)"}
@@ -26,6 +28,15 @@ def look(settings: Mapping[str, Any], have: Mapping[str, list[Any]]) -> dict[str
         "linestyle": style.LINES[capacity % len(style.LINES)],
         "marker": style.MARKERS[temperature % len(style.MARKERS)],
     }
+
+
+def told_apart(logs: Sequence[Log]) -> list[Log]:
+    """The logs with the objective behind the capacity, if they have several."""
+    if len({log.settings.get("objective") for log in logs}) == 1:
+        return list(logs)
+    known = [log for log in logs if log.settings]
+    named = {log.name: f"{log.settings['capacity']}, {log.settings['objective']}" for log in known}
+    return [replace(log, settings=log.settings | {"capacity": named.get(log.name)}) for log in logs]
 
 
 def key_handles(have: Mapping[str, list[Any]]) -> list[Line2D]:
@@ -48,7 +59,7 @@ def key_handles(have: Mapping[str, list[Any]]) -> list[Line2D]:
 
 def draw(inputs: Inputs) -> Figure:
     """Two panels over tokens, logarithmic upwards; held-out KL is logged now and then, at the markers."""
-    logs = inputs.logs()
+    logs = told_apart(inputs.logs())
     have = {key: list(dict.fromkeys(log.settings.get(key) for log in logs)) for key in KEYS}
     have["T"].sort(key=lambda value: value or 0.0)
     have["capacity"].sort(key=str)

@@ -58,8 +58,10 @@ def check(config: Any, path: str | Path, schema: str | Path = SCHEMA) -> None:
     rules = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
     _fill_defaults(config, rules, rules)
     errors = sorted(StudyValidator(rules).iter_errors(config), key=_urgency)
-    problem = _schema_problem(errors[0]) if errors else next(iter(_contradictions(config)), None)
-    if problem:
+    if errors:
+        raise StudyError(f"{path}: {_schema_problem(errors[0])}")
+    _fill_training(config)
+    if problem := next(iter(_contradictions(config)), None):
         raise StudyError(f"{path}: {problem}")
 
 
@@ -122,6 +124,13 @@ def _fill_defaults(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> No
         inner = rule.get("properties", {}).get(key, named)
         if isinstance(inner, dict):
             _fill_defaults(entry, inner, root)
+
+
+def _fill_training(config: dict[str, Any]) -> None:
+    """Put training's objective and seed, in place, into the sweeps of trained drafts that name none of their own."""
+    for sweep in config["sweeps"].values():
+        for key in ("objective", "seed") if "drafter" not in sweep else ():
+            sweep.setdefault(key, [config["training"][key]])
 
 
 def _urgency(error: ValidationError) -> tuple[int, list[str]]:
@@ -224,13 +233,30 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
     timed, prompts = config["speed"]["prompts"], config["data"]["prompts"]
     if timed > prompts:
         yield f"speed.prompts: {timed} is more than data.prompts, {prompts}"
-    objective, weight = config["training"]["objective"], config["training"]["ce_weight"]
-    if (objective == "kl_ce") != (weight > 0):
-        yield f"training.ce_weight: {weight} does not go with objective {objective}; kl_ce wants > 0, the others 0"
-    if objective == "reverse_kl" and config["training"]["teacher_top_k"]:
-        yield "training.teacher_top_k: does not go with objective reverse_kl, infinite where the teacher has no mass"
+    yield from _objective_contradictions(config)
     if config.get("teacher", {}).get("name") in (config["target"]["name"], *config["drafters"]):
         yield f"teacher.name: {config['teacher']['name']} is the name of another model; choose another one"
+
+
+def _objective_contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Settings of training that do not go with an objective of a sweep."""
+    training = config["training"]
+    objectives = {training["objective"]: "training.objective"}
+    for name, sweep in config["sweeps"].items():
+        objectives |= {
+            each: f"sweeps.{name}.objective" for each in sweep.get("objective", []) if each not in objectives
+        }
+    weight = training["ce_weight"]
+    if ("kl_ce" in objectives) != (weight > 0):
+        found = ", ".join(objectives)
+        yield f"training.ce_weight: {weight} does not go with objective {found}; kl_ce wants > 0, the others 0"
+    if "reverse_kl" in objectives and training["teacher_top_k"]:
+        where = objectives["reverse_kl"]
+        beside = "" if where == "training.objective" else f" ({where})"
+        yield (
+            f"training.teacher_top_k: does not go with objective reverse_kl{beside}, "
+            "infinite where the teacher has no mass"
+        )
 
 
 def _data_contradictions(config: dict[str, Any]) -> Iterable[str]:
@@ -263,10 +289,10 @@ def _data_contradictions(config: dict[str, Any]) -> Iterable[str]:
 
 def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str], ways: list[str]) -> Iterable[str]:
     """What one sweep says of drafts: trained ones by layer, T and capacity, or others by `drafter`; never both."""
-    for key in ("layer", "T", "capacity"):
+    for key in ("layer", "T", "capacity", "objective", "seed"):
         if "drafter" in sweep and key in sweep:
             yield f"sweeps.{name}.{key}: does not go with drafter; a sweep is of trained drafts or of other drafters"
-        if "drafter" not in sweep and key not in sweep:
+        if "drafter" not in sweep and key not in sweep and key in ("layer", "T", "capacity"):
             yield f"sweeps.{name}.{key}: missing; it must be set (or drafter, for drafters that are not trained)"
     for key, known in (("drafter", drafters), ("drafting", ways)):
         for position, value in enumerate(sweep.get(key, [])):

@@ -8,7 +8,9 @@ from typing import Any
 
 from selfdraft.capacities import CAPACITIES as CAPACITIES
 from selfdraft.capacities import PARTS, shared_depth
-from selfdraft.checkpoints import Checkpoint
+from selfdraft.checkpoints import OBJECTIVE, SEED
+from selfdraft.checkpoints import VARIANT as VARIANT
+from selfdraft.checkpoints import Checkpoint as Checkpoint
 from selfdraft.provenance.config_hash import Config, as_json
 from selfdraft.provenance.config_hash import config_hash as config_hash
 from selfdraft.provenance.config_hash import recorded as recorded
@@ -65,11 +67,16 @@ def suffix(drafting: str) -> str:
 
 
 def points_of(sweep: dict[str, Any]) -> list[Point]:
-    """All combinations of one sweep's lists, in the order in which they are written."""
+    """All combinations of one sweep's lists, in the order in which they are written.
+
+    A checked config has `objective` and `seed` in each sweep of trained drafts, those of `training` where the
+    sweep names none.
+    """
     drafts: list[Checkpoint | Other] = [Other(name) for name in sweep.get("drafter", [])]
     if not drafts:
-        trained = product(sweep["layer"], sweep["T"], sweep["capacity"])
-        drafts = [Checkpoint(layer, float(T), capacity) for layer, T, capacity in trained]
+        how = sweep.get("objective", [OBJECTIVE]), sweep.get("seed", [SEED])
+        trained = product(sweep["layer"], sweep["T"], sweep["capacity"], *how)
+        drafts = [Checkpoint(layer, float(T), *others) for layer, T, *others in trained]
     grid = product(drafts, sweep["gamma"], sweep["policy"], sweep.get("drafting", [FIXED]))
     return [Point(*settings) for settings in grid]
 
@@ -297,18 +304,36 @@ def settings_of(config: Config, section: str, without: Iterable[str] = ()) -> st
     return as_json({key: value for key, value in config.get(section, {}).items() if key not in set(without)})
 
 
-def for_capacity(config: Config, capacity: str) -> Config:
-    """The config as one capacity sees it: without the learning rates and ranks of the others' parts.
+def for_draft(config: Config, draft: Checkpoint) -> Config:
+    """The config as one draft sees it: its objective and seed, no learning rates and ranks of others' parts.
 
-    So a rate that is changed trains only the drafts again that it concerns.
+    So a rate or a weight that is changed trains only the drafts again that it concerns.
     """
     training = {
-        key: {part: number for part, number in value.items() if part in PARTS[capacity]}
+        key: {part: number for part, number in value.items() if part in PARTS[draft.capacity]}
         if key in ("learning_rate", "ranks")
         else value
         for key, value in config["training"].items()
     }
+    training |= {"objective": draft.objective, "seed": draft.seed}
+    if draft.objective != "kl_ce":
+        training["ce_weight"] = 0.0
     return config | {"training": training}
+
+
+def draft_of(wildcards: Any) -> Checkpoint:
+    """The draft that a rule's wildcards layer, T, capacity and variant name."""
+    return Checkpoint.named(f"layer{wildcards.layer}_T{wildcards.T}_{wildcards.capacity}{wildcards.variant}")
+
+
+def training_of(config: Config, wildcards: Any) -> str:
+    """The training section of one draft as JSON."""
+    return settings_of(for_draft(config, draft_of(wildcards)), "training")
+
+
+def training_hash(config: Config, wildcards: Any) -> str:
+    """The hash of all that decides one draft."""
+    return config_hash(for_draft(config, draft_of(wildcards)), "target", "teacher", "data", "training")
 
 
 def figures(config: Config) -> dict[str, dict[str, Any]]:
