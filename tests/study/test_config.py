@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from selfdraft.errors import StudyError
-from selfdraft.study.config import SCHEMA, check, check_layers, files_on_disk, load, sources_of, splits_of
+from selfdraft.study.config import check, check_layers, files_on_disk, load, sources_of, splits_of
+from selfdraft.study.schema import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
@@ -208,7 +209,7 @@ def test_a_checked_config_checks_again_unchanged():
 
 
 def test_every_key_of_the_schema_has_a_description():
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = read_schema()
 
     def undescribed(rule, path):
         for key, inner in rule.get("properties", {}).items():
@@ -224,7 +225,7 @@ def test_every_key_of_the_schema_has_a_description():
 
 
 def test_every_mapping_of_the_schema_refuses_unknown_keys():
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = read_schema()
 
     def open_mappings(rule, path):
         if "properties" in rule and "additionalProperties" not in rule and "allOf" not in rule:
@@ -239,16 +240,15 @@ def test_every_mapping_of_the_schema_refuses_unknown_keys():
 
 
 def test_settings_of_the_schema_are_those_the_stages_know():
-    from selfdraft.capacities import CAPACITIES
+    from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS
     from selfdraft.commands import acceptance, speed
     from selfdraft.drafter_kinds import KINDS
-    from selfdraft.models.exit import RANKS
     from selfdraft.sources.data_settings import DataSettings, Part
     from selfdraft.sources.fetch import KEYS
     from selfdraft.sources.shapes import SHAPES
-    from selfdraft.training.settings import LEARNING_RATES, Settings
+    from selfdraft.training.settings import Settings
 
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = read_schema()
     keys = {section: set(rule.get("properties", {})) for section, rule in schema["properties"].items()}
     assert keys["training"] == set(Settings.__dataclass_fields__)
     training = schema["properties"]["training"]["properties"]

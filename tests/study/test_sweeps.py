@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from selfdraft import checkpoints
-from selfdraft.capacities import CAPACITIES
+from selfdraft.capacities import CAPACITIES, LEARNING_RATES
 from selfdraft.checkpoints import temperature_text
 from selfdraft.errors import StudyError
 from selfdraft.figures import FIGURES
 from selfdraft.study import sweeps
 from selfdraft.study.sweeps import Checkpoint, Point
-from selfdraft.training.settings import LEARNING_RATES, OBJECTIVES
+from selfdraft.training.settings import OBJECTIVES
 
 
 def sweep(**lists):
@@ -113,7 +113,7 @@ def test_a_head_needs_the_state_after_its_layer_and_a_block_the_state_before_it(
 
 
 def test_depths_agree_with_what_training_reads():
-    from selfdraft.models.exit import shared_depth
+    from selfdraft.capacities import shared_depth
 
     for draft in sweeps.checkpoints(CONFIG):
         assert sweeps.depths([draft]) == [shared_depth(draft.layer, draft.capacity)]

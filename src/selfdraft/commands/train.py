@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from selfdraft.capacities import described
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.errors import StudyError
 
@@ -31,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help="another model of the same vocabulary to learn from, a folder like --target")
     parser.add_argument("--layer", type=int, help="exit after this layer, counted from 0")
     parser.add_argument("--T", type=float, help="temperature of the KL, > 0")
-    parser.add_argument("--capacity", help="what is trained: norm, translator, low_rank_head, head, head_block, …")
+    parser.add_argument("--capacity", help=f"what is trained, the exit norm always: {described()}")
     parser.add_argument(
         "--drafts", help='instead of these three: several drafts in one pass, as JSON: [[6, 1.0, "head"], …]'
     )

@@ -1,6 +1,5 @@
 """An early exit of the target: what lies between a shallow hidden state and the draft's logits."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +7,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from selfdraft.capacities import CAPACITIES, RANKS, shared_depth
+from selfdraft.capacities import CAPACITIES, RANKS, capacity_named
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, saving_tensors
-from selfdraft.models.attention_adapter import AttentionAdapter
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.linear import Linear, RMSNorm
-from selfdraft.models.llama import Block, Llama
-from selfdraft.models.lora import LoraLayers, merged
+from selfdraft.models.llama import Llama
 from selfdraft.models.low_rank_head import LowRankHead
-from selfdraft.models.own_layers import OwnLayers
-from selfdraft.models.translator import Translator
+from selfdraft.models.making import Making, Pieces, Saved
 from selfdraft.models.vocabulary import checked_ids
 from selfdraft.models.weights import read_tensors
-
-Body = Translator | AttentionAdapter | OwnLayers | LoraLayers
-Head = Linear | LowRankHead
 
 
 class Exit(nn.Module):
@@ -31,24 +24,17 @@ class Exit(nn.Module):
 
     Its input is the target's hidden state at `depth`; the target's layers below are shared, never
     changed, so that their KV cache and hidden states serve drafts and verification alike. What is
-    trained of it is told by `capacity` (see selfdraft.capacities): the norm always; the head if it is
-    the exit's own, not the target's (`own_head`); the body.
+    trained of it is told by `capacity` (see selfdraft.capacities): the norm always.
     """
 
-    def __init__(
-        self, layer: int, capacity: str, norm: RMSNorm, head: Head, body: Body | None = None, own_head: bool = False
-    ) -> None:
+    def __init__(self, layer: int, capacity: str, norm: RMSNorm, pieces: Pieces) -> None:
         super().__init__()
-        self.layer, self.capacity, self.depth = layer, capacity, shared_depth(layer, capacity)
-        self.norm, self.head, self.body = norm, head, body
-        self.cache_layers = 0 if body is None else body.cache_layers  # of the KV cache that the body needs
-        self._targets = () if own_head else (head.head if isinstance(head, LowRankHead) else head,)
+        self.layer, self.capacity, self.kind = layer, capacity, capacity_named(capacity)
+        self.depth = self.kind.depth(layer)
+        self.norm, self.head, self.body = norm, pieces.head, pieces.body
+        self.cache_layers = 0 if self.body is None else self.body.cache_layers  # of the KV cache that the body needs
+        self._targets = () if pieces.shared is None else (pieces.shared,)
         self.kept_ids: Tensor | None = None  # int64 [kept], after trim()
-
-    @property
-    def own_head(self) -> bool:
-        """Whether the whole head is the exit's own: trained, or trimmed."""
-        return not self._targets
 
     def forward(self, hidden: Tensor, step: Step | None, cache: KVCache | None = None) -> Tensor:
         """Hidden states at `depth` -> what the LM head reads, `[batch, tokens, hidden]`.
@@ -63,40 +49,22 @@ class Exit(nn.Module):
         """Hidden states at `depth [batch, tokens, hidden]` -> logits `[batch, tokens, vocab]`."""
         return self.head(self.forward(hidden, step, cache))
 
-    def _named(self) -> Iterator[tuple[str, Tensor]]:
-        yield "norm.weight", self.norm.weight
-        if isinstance(self.head, LowRankHead):
-            yield from self.head.named_tensors().items()
-        elif self.own_head:
-            assert self.head.weight is not None, "packed weights cannot be saved"
-            yield "head.weight", self.head.weight
-        if self.body is not None:
-            yield from self.body.named_tensors().items()
-
     def named_tensors(self) -> dict[str, Tensor]:
         """The trained tensors by name: `norm.weight`, and those of the head and of the body."""
-        return {name: tensor.detach() for name, tensor in self._named()}
+        named = {"norm.weight": self.norm.weight} | self.kind.head_tensors(self.head)
+        named |= self.body.named_tensors() if self.body is not None else {}
+        return {name: tensor.detach() for name, tensor in named.items()}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The trained parameters by part: norm, head, block, translator, low_rank_head, adapter, lora."""
+        """The trained parameters by part, see `Capacity.parts`."""
         groups: dict[str, list[nn.Parameter]] = {"norm": [self.norm.weight]}
-        if isinstance(self.head, LowRankHead):
-            groups["low_rank_head"] = [*self.head.down.parameters(), *self.head.up.parameters()]
-        elif self.own_head:
-            groups["head"] = list(self.head.parameters())
-        # The body's names above tell slices of fused matrices; its parameters are the matrices.
-        for name, parameter in self.body.named_parameters() if self.body is not None else ():
-            if not isinstance(self.body, LoraLayers) or ".lora_" in name:
-                groups.setdefault("norm" if "norm" in name else self._body_part, []).append(parameter)
+        for part, parameter in self.kind.parameters(self.head, self.body):
+            groups.setdefault(part, []).append(parameter)
         return groups
 
     def trained(self) -> list[nn.Parameter]:
         """The trained parameters, the same ones in the same order each time."""
         return [parameter for group in self.parameter_groups().values() for parameter in group]
-
-    @property
-    def _body_part(self) -> str:
-        return {"head_block": "block"}.get(self.capacity, self.capacity)
 
     def trim(self, kept_ids: Tensor) -> "Exit":
         """Keep only the head's rows of the tokens `kept_ids [kept]`; returns self. Drafts, never verifies.
@@ -128,10 +96,10 @@ def check_layer(layer: int, n_layers: int, where: str) -> None:
         raise StudyError(f"{where}: layer {layer} is not a layer of the target (0…{n_layers - 1})")
 
 
-def check_capacity(capacity: str, where: str) -> None:
+def check_capacity(name: str, where: str) -> None:
     """Raise StudyError naming `where` for a capacity that does not exist."""
-    if capacity not in CAPACITIES:
-        raise StudyError(f"{where}: {capacity!r} is unknown; one of {', '.join(CAPACITIES)} is right")
+    if name not in CAPACITIES:
+        raise StudyError(f"{where}: {name!r} is unknown; one of {', '.join(CAPACITIES)} is right")
 
 
 def untrained_exit(
@@ -150,42 +118,10 @@ def untrained_exit(
     """
     check_layer(layer, target.config.n_layers, "exit")
     check_capacity(capacity, "capacity")
-    block = target.layers[layer]
-    assert isinstance(block, Block)
-    if dtype is None:
-        assert capacity in ("head", "head_block"), "the others have tensors of their own"
-        own = RMSNorm(target.norm.weight.data, target.config.norm_eps)
-        return Exit(layer, capacity, own, target.head, OwnLayers([block]) if capacity == "head_block" else None)
-    assert target.head.weight is not None, "copy an exit before the target is packed"
-    ranks = RANKS | (ranks or {})
-
-    def copy(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(dtype, copy=True)
-
-    def copy_of(layer: int) -> Block:
-        source = target.layers[layer]
-        assert isinstance(source, Block)
-        # LoRA leaves the layers as they are; all other copies are trained.
-        keep = dtype if capacity != "lora" else target.dtype
-        named = source.named_tensors()
-        return Block(target.config, {name: tensor.detach().to(keep, copy=True) for name, tensor in named.items()})
-
-    norm = RMSNorm(copy(target.norm.weight), target.config.norm_eps)
-    head: Head = target.head
-    body: Body | None = None
-    if capacity in ("head", "head_block"):
-        head = Linear(copy(target.head.weight))
-    if capacity == "head_block":
-        body = OwnLayers([copy_of(layer)])
-    if capacity == "translator":
-        body = Translator.untrained(target.config.hidden_size, dtype, target.device)
-    if capacity == "low_rank_head":
-        head = LowRankHead.untrained(target.head, ranks[capacity], dtype, seed)
-    if capacity == "adapter":
-        body = AttentionAdapter.untrained(copy_of(layer))
-    if capacity == "lora":
-        body = LoraLayers([copy_of(place) for place in range(layer + 1)], ranks[capacity], seed).to(target.device)
-    return Exit(layer, capacity, norm, head, body, own_head=capacity in ("head", "head_block"))
+    weight = target.norm.weight.detach()
+    norm = RMSNorm(weight.data if dtype is None else weight.to(dtype, copy=True), target.config.norm_eps)
+    making = Making(target, layer, dtype, RANKS | (ranks or {}), seed)
+    return Exit(layer, capacity, norm, capacity_named(capacity).start(making))
 
 
 def target_identity(target: Llama) -> dict[str, Any]:
@@ -237,45 +173,13 @@ def load_exit(folder: str | Path, target: Llama) -> tuple[Exit, dict[str, Any]]:
             )
     path = Path(folder) / "draft.safetensors"
     tensors = {name: tensor.to(target.device, target.dtype) for name, tensor in read_tensors(path).items()}
-    layer, capacity = config["layer"], config["capacity"]
-    check_capacity(capacity, f"{Path(folder) / 'config.json'}: capacity")
+    layer, name = config["layer"], config["capacity"]
+    check_capacity(name, f"{Path(folder) / 'config.json'}: capacity")
     check_layer(layer, target.config.n_layers, str(Path(folder) / "config.json"))
     try:
-        return _from_tensors(target, layer, capacity, tensors).eval(), config
+        norm = RMSNorm(tensors["norm.weight"], target.config.norm_eps)
+        return Exit(layer, name, norm, capacity_named(name).load(Saved(target, layer, tensors))).eval(), config
     except KeyError as error:
         raise StudyError(f"{path}: tensor {error.args[0]} is missing") from None
     except StudyError as error:
         raise StudyError(f"{path}: {error}") from None
-
-
-def _from_tensors(target: Llama, layer: int, capacity: str, tensors: dict[str, Tensor]) -> Exit:
-    """The exit of a checkpoint's tensors. Raises KeyError if one is missing, StudyError for a wrong shape."""
-    c = target.config
-    vocab, hidden = target.embedding.shape
-    shapes: dict[str, tuple[int | None, int | None]] = {
-        "head.weight": (vocab, hidden),
-        "translator.weight": (hidden, hidden),
-        "low_rank_head.down.weight": (None, hidden),
-        "low_rank_head.up.weight": (vocab, None),
-    }
-    for name, needed in shapes.items():
-        found = tuple(tensors[name].shape) if name in tensors else needed
-        if len(found) != 2 or any(size not in (None, have) for size, have in zip(needed, found, strict=True)):
-            raise StudyError(f"{name} is {found}, the target needs {needed}")
-    norm = RMSNorm(tensors["norm.weight"], c.norm_eps)
-    head: Head = target.head
-    body: Body | None = None
-    if capacity in ("head", "head_block"):
-        head = Linear(tensors["head.weight"])
-    if capacity == "head_block":
-        body = OwnLayers.of(c, tensors)
-    if capacity == "translator":
-        body = Translator.of(tensors)
-    if capacity == "low_rank_head":
-        head = LowRankHead.of(target.head, tensors)
-    if capacity == "adapter":
-        body = AttentionAdapter.of(c, tensors)
-    if capacity == "lora":
-        kept = [block for block in target.layers[: layer + 1] if isinstance(block, Block)]
-        body = merged(c, kept, tensors)
-    return Exit(layer, capacity, norm, head, body, own_head=capacity in ("head", "head_block"))

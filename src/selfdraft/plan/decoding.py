@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from selfdraft.capacities import RANKS, shared_depth
+from selfdraft.capacities import RANKS, capacity_named
 from selfdraft.plan.dimensions import Dimensions
 from selfdraft.plan.learning import through_layers
 from selfdraft.plan.work import BYTES, NOTHING, Work, products
@@ -60,16 +60,10 @@ def drafting_of(point: Point, config: Config, models: dict[str, Dimensions]) -> 
             return Drafting(0, 0, 0, 0, chance, reads=False)
         return Drafting(0, model.layers * model.layer, vocabulary * model.hidden, model.layers, chance)
     layer, capacity = point.draft.layer, point.draft.capacity
-    h, rank = target.hidden, config["training"]["ranks"].get("low_rank_head", RANKS["low_rank_head"])
-    head = vocabulary * h + (rank * (h + vocabulary) if capacity == "low_rank_head" else 0)
-    body = {
-        "translator": h * h,
-        "head_block": target.layer,
-        "adapter": target.attention,
-        "lora": (layer + 1) * target.layer,
-    }.get(capacity, 0)
-    layers = {"head_block": 1, "adapter": 1, "lora": layer + 1}.get(capacity, 0)
-    return Drafting(shared_depth(layer, capacity), body, head, layers, chance_at((layer + 1) / target.layers))
+    kind, ranks = capacity_named(capacity), RANKS | config["training"]["ranks"]
+    own = kind.own(target, layer, ranks.get(capacity, 0), vocabulary)
+    head = vocabulary * target.hidden + own.head
+    return Drafting(kind.depth(layer), own.body, head, own.layers, chance_at((layer + 1) / target.layers))
 
 
 def chance_at(share: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selfdraft.capacities import capacity_named
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 from selfdraft.models.config import LlamaConfig
@@ -112,19 +113,7 @@ class Dimensions:
 
     def trained(self, layer: int, capacity: str, ranks: dict[str, int]) -> int:
         """Parameters that are trained of the exit after `layer` (0-based), the exit norm included."""
-        h, queries, keys = self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim
-        # LoRA has one pair of thin matrices for q, k and v together, one for gate and up, one for o and one for down
-        pairs = (h + queries + 2 * keys) + (queries + h) + (h + 2 * self.inner) + (self.inner + h)
-        beside_the_norm = {
-            "norm": 0,
-            "translator": h * h + h,
-            "low_rank_head": ranks["low_rank_head"] * (h + self.vocab),
-            "head": self.head,
-            "head_block": self.head + self.layer_parameters,
-            "adapter": h + self.attention_parameters,
-            "lora": (layer + 1) * ranks["lora"] * pairs,
-        }
-        return h + beside_the_norm[capacity]
+        return self.hidden + capacity_named(capacity).trained(self, layer, ranks.get(capacity, 0))
 
 
 def models_of(config: Config, results: str | Path, given: str | Path | None = None) -> dict[str, Dimensions]:

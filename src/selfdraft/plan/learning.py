@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from selfdraft.capacities import shared_depth
+from selfdraft.capacities import capacity_named, shared_depth
 from selfdraft.plan.dimensions import Dimensions
 from selfdraft.plan.work import BYTES, NOTHING, Work, products
 
@@ -49,15 +49,10 @@ def capture(model: Dimensions, dtype: str, texts: list[Text], depths: int) -> Wo
 
 def body_flops(model: Dimensions, layer: int, capacity: str, text: Text, ranks: dict[str, int]) -> float:
     """FLOPs of one forward pass of what lies between the exit's input and its norm."""
-    h, context = model.hidden, text.length / 2
-    if capacity == "translator":
-        return 2 * h * h * text.labels
-    if capacity == "low_rank_head":
-        return 2 * ranks["low_rank_head"] * (h + model.vocab) * text.labels
-    if capacity == "adapter":
-        return text.tokens * (2 * model.attention + 4 * context * model.heads * model.head_dim)
-    layers = {"head_block": 1, "lora": layer + 1}.get(capacity, 0)
-    return through_layers(model, layers, text.tokens, context)
+    own = capacity_named(capacity).own(model, layer, ranks.get(capacity, 0), model.vocab)
+    if not own.layers:
+        return 2 * (own.body + own.head) * text.labels
+    return text.tokens * (2 * own.body + own.layers * 2 * text.length * model.heads * model.head_dim)
 
 
 def train(
@@ -71,21 +66,20 @@ def train(
 ) -> Work:
     """One draft: all epochs, and the passes over the validation text, one of them before the first step."""
     dtype, ranks, offline = settings["dtype"], settings["ranks"], settings["mode"] == "offline"
-    own_head = capacity in ("head", "head_block")
+    kind = capacity_named(capacity)
     epochs, per_step = settings["epochs"], settings["tokens_per_step"]
     # a step ends with a whole sequence, so that it is half of one longer than it must be
     steps = max(1.0, epochs * learn.labels / (per_step + learn.labels / max(1.0, learn.sequences) / 2))
     checks = settings["evaluations"] + 1
     # teacher; draft; gradient of its input, and of an own head's weights
-    heads = 2 * model.head * (4 if own_head else 3) + 2 * (teacher.head - model.head)
+    heads = 2 * model.head * (4 if kind.own_head else 3) + 2 * (teacher.head - model.head)
     # weights that are trained have a gradient; those under LoRA, and the attention itself, pass one on
-    frozen = capacity == "lora"
-    passes = 2 if frozen else 3
+    passes = 2 if kind.frozen else 3
     learnt = epochs * (heads * learn.labels + passes * body_flops(model, layer, capacity, learn, ranks))
     checked = checks * (
         2 * (model.head + teacher.head) * check.labels + body_flops(model, layer, capacity, check, ranks)
     )
-    if frozen:  # its thin matrices, merged into the others later
+    if kind.frozen:  # its thin matrices, merged into the others later
         checked += model.trained(layer, capacity, ranks) * (6 * epochs * learn.tokens + 2 * checks * check.tokens)
     rows = 4 * model.vocab * (LOSS_PASSES * epochs * learn.labels + CHECK_PASSES * checks * check.labels)
     parameters = model.trained(layer, capacity, ranks)

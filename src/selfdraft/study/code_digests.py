@@ -13,6 +13,8 @@ from selfdraft.errors import StudyError
 from selfdraft.files import sha256_of, whole_file
 
 ROOT = Path(__file__).resolve().parents[1]
+# A package whose modules are found by their names in a list: who imports the first loads all of the second.
+BY_NAME = {"selfdraft.models.exit": "selfdraft.capacities"}
 STAMPS = Path(".snakemake/code")
 
 
@@ -34,6 +36,9 @@ def imported_by(module: str) -> tuple[str, ...]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
 
     def names() -> Iterator[str]:
+        if module in BY_NAME:
+            folder = ROOT.joinpath(*BY_NAME[module].split(".")[1:])
+            yield from (f"{BY_NAME[module]}.{file.stem}" for file in folder.glob("*.py"))
         yield from (module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1))
         for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
             if isinstance(node, ast.Import):

@@ -12,9 +12,8 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from selfdraft.drafter_kinds import KINDS
 from selfdraft.errors import StudyError
+from selfdraft.study.schema import SCHEMA, read_schema
 from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES
-
-SCHEMA = Path(__file__).resolve().parents[3] / "workflow/schemas/config.schema.yaml"
 
 TYPES = {
     "object": "a mapping (key: value)",
@@ -55,7 +54,7 @@ def check(config: Any, path: str | Path, schema: str | Path = SCHEMA) -> None:
     Raises StudyError with one line for the first mistake: `path`, the key, what was found, what
     would be right.
     """
-    rules = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+    rules = read_schema(schema)
     _fill_defaults(config, rules, rules)
     errors = sorted(StudyValidator(rules).iter_errors(config), key=_urgency)
     if errors:

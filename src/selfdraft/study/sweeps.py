@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from selfdraft.capacities import CAPACITIES as CAPACITIES
-from selfdraft.capacities import PARTS, shared_depth
+from selfdraft.capacities import capacity_named, shared_depth
 from selfdraft.checkpoints import OBJECTIVE, SEED
 from selfdraft.checkpoints import VARIANT as VARIANT
 from selfdraft.checkpoints import Checkpoint as Checkpoint
@@ -309,8 +309,9 @@ def for_draft(config: Config, draft: Checkpoint) -> Config:
 
     So a rate or a weight that is changed trains only the drafts again that it concerns.
     """
+    parts = {*capacity_named(draft.capacity).parts, draft.capacity}  # ranks go by the capacity's name
     training = {
-        key: {part: number for part, number in value.items() if part in PARTS[draft.capacity]}
+        key: {part: number for part, number in value.items() if part in parts}
         if key in ("learning_rate", "ranks")
         else value
         for key, value in config["training"].items()

@@ -6,22 +6,13 @@ from typing import Any
 
 import torch
 
-from selfdraft.capacities import RANKS
+from selfdraft.capacities import LEARNING_RATES, RANKS
 from selfdraft.errors import StudyError
 from selfdraft.training.losses import Objective
 
 OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv"}  # name -> divergence
 MODES = ("offline", "online")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-LEARNING_RATES = {
-    "norm": 6e-2,
-    "head": 2e-3,
-    "block": 2e-3,
-    "translator": 3e-3,
-    "low_rank_head": 1e-2,
-    "adapter": 1e-2,
-    "lora": 1e-3,
-}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""Capacity `translator`: an affine map of the hidden state before the norm, the tuned lens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from selfdraft.capacities.capacity import Capacity, Own, Sizes
+
+if TYPE_CHECKING:
+    from selfdraft.models.making import Making, Pieces, Saved
+
+
+class OfTranslator(Capacity):
+    name = "translator"
+    about = "an affine map before the norm"
+    rates = {"translator": 3e-3}
+
+    def start(self, making: Making) -> Pieces:
+        from selfdraft.models.translator import Translator
+
+        return making.pieces(body=Translator.untrained(making.hidden, making.dtype, making.device))
+
+    def load(self, saved: Saved) -> Pieces:
+        from selfdraft.models.translator import Translator
+
+        saved.check("translator.weight", saved.hidden, saved.hidden)
+        return saved.pieces(body=Translator.of(saved.tensors))
+
+    def trained(self, model: Sizes, layer: int, rank: int) -> int:
+        return model.hidden * (model.hidden + 1)
+
+    def own(self, model: Sizes, layer: int, rank: int, vocabulary: int) -> Own:
+        return Own(body=model.hidden * model.hidden)
+
+
+CAPACITY = OfTranslator()

@@ -1,0 +1,33 @@
+"""The config's schema: the file that describes every key, and what the capacities say of themselves."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS, capacity_named, described
+
+SCHEMA = Path(__file__).resolve().parents[3] / "workflow/schemas/config.schema.yaml"
+
+
+def read_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
+    """The JSON schema of a config, with the capacities, their learning rates and their ranks."""
+    schema: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    training = schema["properties"]["training"]["properties"]
+    training["learning_rate"]["properties"] = {
+        part: {"description": f"Of {_trained_by(part)} ({rate:.0e}).", "$ref": "#/$defs/learning_rate"}
+        for part, rate in LEARNING_RATES.items()
+    }
+    training["ranks"]["properties"] = {
+        name: {"description": f"Rank of {capacity_named(name).about} ({rank}).", "type": "integer", "minimum": 1}
+        for name, rank in RANKS.items()
+    }
+    capacity = schema["properties"]["sweeps"]["additionalProperties"]["properties"]["capacity"]
+    capacity["description"] += f" {described()}."
+    capacity["items"] = {"enum": list(CAPACITIES)}
+    return schema
+
+
+def _trained_by(part: str) -> str:
+    users = [name for name in CAPACITIES if part in capacity_named(name).parts]
+    return "norms, the draft's own and those of its layers" if part == "norm" else f"this part of {', '.join(users)}"
