@@ -35,6 +35,7 @@ GROUPS = {
     "tables and figures": {
         "gather": "join raw tables of many points into one",
         "results": "raw tables to results.csv, with bootstrap intervals",
+        "differences": "paired differences between the points of each sweep, and the spread between seeds",
         "summary": "raw rows of batch, peers or identity to one table, with bootstrap intervals",
         "figure": "draw one paper figure from the tables",
         "record": "write provenance.json beside a study's results",

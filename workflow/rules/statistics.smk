@@ -27,3 +27,36 @@ rule results:
         "python -m selfdraft results --quality {input.quality:q} --acceptance {input.acceptance:q}"
         " --speed {input.speed:q} --machine {input.machine:q} --settings {params.settings:q}"
         " --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
+
+
+rule differences:
+    """Paired differences between the points of each sweep, and the spread between training seeds."""
+    input:
+        quality=rules.gather_quality.output,
+        acceptance=rules.gather_acceptance.output,
+        speed=rules.gather_speed.output,
+        code=code_digests.code_of("differences"),
+    output:
+        table="results/differences.csv",
+        spread="results/seed_spread.csv",
+    log:
+        "results/logs/differences.log",
+    benchmark:
+        "results/benchmarks/differences.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        sweeps=sweeps.as_json(config["sweeps"]),
+        settings=sweeps.settings_of(config, "statistics"),
+        config_hash=sweeps.config_hash(config),
+    message:
+        "Differences: paired intervals within each sweep"
+    shell:
+        "python -m selfdraft differences --quality {input.quality:q} --acceptance {input.acceptance:q}"
+        " --speed {input.speed:q} --sweeps {params.sweeps:q} --settings {params.settings:q}"
+        " --commit $commit --config-hash {params.config_hash} --out {output.table:q} --spread {output.spread:q}"
+        " > {log} 2>&1"

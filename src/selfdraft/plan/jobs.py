@@ -1,5 +1,6 @@
 """The workflow's jobs for a config, as Snakemake plans them, each with its work, its bytes and what it waits for."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -271,6 +272,13 @@ class Planner:
             disk.rows("results", count),
             benchmark="results.tsv",
         )
+        pairs = sum(_pairs(sweep) for sweep in self.config["sweeps"].values())
+        resampled = pairs * self.config["statistics"]["resamples"] * self.data["prompts"] / 1e6
+        yield Job(
+            *("differences", "differences", "results", Work(units=resampled), tuple(gathered)),
+            disk.rows("results", pairs / 2),
+            benchmark="differences.tsv",
+        )
 
     def side_tables(self) -> Iterator[Job]:
         """batch, peers, identity and compile, and the tables made of them."""
@@ -352,7 +360,7 @@ class Planner:
         return Job(*("identity", "identity", "identity", work, needs, written), threads=2, benchmark="identity.tsv")
 
     def provenance(self) -> Iterator[Job]:
-        needs = ("results", "machine", *(f"train {draft.name}" for draft in self.drafts))
+        needs = ("results", "differences", "machine", *(f"train {draft.name}" for draft in self.drafts))
         yield Job("provenance", "provenance", "gather", NOTHING, needs, 30_000)
         if tables := sweeps.side_tables(self.config):
             points = [*sweeps.points_for(self.config, "batch"), *sweeps.identity_points(self.config)]
@@ -383,6 +391,13 @@ class Planner:
 def table_job(table: str) -> str:
     """The job that leaves a table beside results.csv."""
     return "compile" if table == "compile" else f"table {table}"
+
+
+def _pairs(sweep: dict[str, Any]) -> int:
+    """How many pairs of a sweep's points differ in one setting alone."""
+    sizes = [len(values) for values in sweep.values()]
+    points = math.prod(sizes)
+    return sum(points * (size - 1) // 2 for size in sizes)
 
 
 def _sum(works: Iterable[Work]) -> Work:

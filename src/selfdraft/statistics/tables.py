@@ -24,7 +24,7 @@ from selfdraft.statistics.raw_tables import read_raw
 Key = tuple[str, ...]
 
 
-def _groups(table: pd.DataFrame | None, columns: Sequence[str]) -> dict[Key, pd.DataFrame]:
+def groups(table: pd.DataFrame | None, columns: Sequence[str]) -> dict[Key, pd.DataFrame]:
     """Rows by settings; the keys are tuples of canonical strings."""
     if table is None:
         return {}
@@ -85,10 +85,10 @@ def make_results(
         speculative, baselines = tables["speed"][is_ours], tables["speed"][~is_ours]
         for (policy, _), runs in tables["speed"].groupby(["policy", "dataset"]):
             _only_one(runs, ("dtype", "threads", "device"), speed, f"policy {policy}")
-    of_quality = _groups(tables["quality"], CHECKPOINT)
-    of_acceptance = _groups(tables["acceptance"], SETTINGS)
-    of_speed = _groups(speculative, SETTINGS)
-    of_baseline = _groups(baselines, ("method", "policy", "dataset"))
+    of_quality = groups(tables["quality"], CHECKPOINT)
+    of_acceptance = groups(tables["acceptance"], SETTINGS)
+    of_speed = groups(speculative, SETTINGS)
+    of_baseline = groups(baselines, ("method", "policy", "dataset"))
 
     points = set(of_acceptance) | set(of_speed)
     alone = set(of_quality) - {_checkpoint(key) for key in points}
@@ -135,7 +135,7 @@ def make_results(
             )
         for column, estimate in found.items():
             row |= cell(column, estimate)
-        row |= {"interval_note": _note(found), "commit": commit, "config_hash": config_hash}
+        row |= {"interval_note": note(found), "commit": commit, "config_hash": config_hash}
         rows.append(row)
     return results_columns(max_gamma), rows
 
@@ -155,7 +155,7 @@ def cell(name: str, estimate: Estimate) -> dict[str, str]:
     return made
 
 
-def _note(found: dict[str, Estimate]) -> str:
+def note(found: dict[str, Estimate]) -> str:
     """Each unusual interval once, with the names it concerns: "no interval: 5 prompts, … (tv, overlap)"."""
     names = defaultdict(list)
     for name, estimate in found.items():
