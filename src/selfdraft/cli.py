@@ -11,6 +11,7 @@ import textwrap
 from selfdraft import __version__
 from selfdraft.errors import StudyError, explained
 from selfdraft.study.lock import join
+from selfdraft.threads import wait_gently
 
 GROUPS = {
     "what is studied": {
@@ -26,7 +27,8 @@ GROUPS = {
         "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
         "vanilla": "greedy answers of the target alone, to compare drafts' answers with",
         "acceptance": "accepted draft tokens, a row per cycle",
-        "speed": "decode times of drafts and baselines, interleaved, a row per prompt",
+        "steps": "seconds of single decoding steps by context, a row a step",
+        "speed": "decode times of drafts and baselines side by side, a row a run",
         "batch": "decode times of batches of several sizes, a row per batch",
         "peers": "the same methods in other implementations, a row per group of prompts",
         "identity": "greedy output against vanilla decoding's, a row per drafter and prompt",
@@ -116,6 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one stage. Exit status 0; 2 for a mistake that the one-line message explains."""
     argv = sys.argv[1:] if argv is None else argv
     stage = next((word for word in argv if word in STAGES), "")
+    wait_gently()
     try:
         join()
         dispatch(argv)

@@ -15,7 +15,7 @@ from selfdraft.statistics.tables import make_results, write_results
 
 
 def write_table(study):
-    tables = [study / f"{kind}.csv" for kind in ("quality", "acceptance", "speed")]
+    tables = [study / f"{kind}.csv" for kind in ("quality", "acceptance", "speed", "steps")]
     columns, rows = make_results(*tables, 31.0, Bootstrap(resamples=199), "abc", "123")
     write_results(study / "results.csv", columns, rows)
     return study

@@ -1,6 +1,6 @@
 """Raw tables of a study that was never run, with numbers of a likely size, for tests and for looking at figures.
 
-`python tests/statistics/synthetic_study.py OUT_DIR` writes OUT_DIR/{quality,acceptance,speed}.csv,
+`python tests/statistics/synthetic_study.py OUT_DIR` writes OUT_DIR/{quality,acceptance,speed,steps}.csv,
 machine.json and checkpoints/*/train_log.jsonl.
 """
 
@@ -147,52 +147,87 @@ def acceptance_rows(point, prompts, rng, hard):
             }
 
 
-def speed_rows(policy, of_policy, prompts, repeats, rng, hard):
-    """One row per prompt, repeat and method."""
+def step_times(point, step=VANILLA_STEP_S):
+    """Seconds of one drafted token, and of a verification, without noise."""
+    part = (point["layer"] + 1) / N_LAYERS
+    return step * (0.75 * part + 0.1) * DRAFTING[point["drafting"]][1], step * (1.1 - 0.75 * part)
+
+
+def whole_run(point, new_tokens, rng, hard):
+    """Accepted tokens of each cycle until `new_tokens` have been returned, no draft cut short."""
+    left, cycles = new_tokens, []
+    while left > 0:
+        (accepted, *_), *_ = run(point, 64, rng, hard)
+        cycles.append(accepted)
+        left -= accepted + 1
+    return cycles
+
+
+def speed_rows(policy, of_policy, prompts, repeats, rng, hard, new_tokens=16):
+    """One row a run: two drafts around a vanilla run, transformers on the first stretch."""
     baseline = dict.fromkeys(SETTINGS, "") | {"policy": policy, "dataset": "sharegpt"}
     rest = {"prefill_s": 0.2, "dtype": "bfloat16", "threads": 2, "device": "cpu", "peak_memory_mb": 1400}
+    rest |= {"context": 160, "captures": 0, "cpu_s": 1.0, "wait_s": 0.0, "switches": 1, "pressure_s": 0.0}
+    rest |= {"reference_before_s": VANILLA_STEP_S, "reference_after_s": VANILLA_STEP_S, "disturbed": 0, "attempts": 1}
+    none = dict.fromkeys(("accepted", "draft_s", "verify_s", "accept_s"), "")
     for prompt, repeat in itertools.product(range(prompts), range(repeats)):
-        slow = rng.lognormal(0.0, 0.05)
-        step = VANILLA_STEP_S * slow
-        none = dict.fromkeys(("accepted", "draft_s", "verify_s", "accept_s"), "")
-        for method, factor in (("vanilla", 1.0), ("transformers", 1.28)):
-            yield (
-                baseline
-                | rest
-                | none
-                | {
-                    "drafter": method,
-                    "method": method,
-                    "prompt": f"p{prompt}",
-                    "repeat": repeat,
-                    "new_tokens": 48,
-                    "decode_s": 48 * step * factor * rng.lognormal(0.0, 0.02),
-                    "cycles": 48,
-                    "bytes_read": 48 * 270e6,
-                }
-            )
+        blocks = [of_policy[at : at + 2] for at in range(0, len(of_policy), 2)]
+        for pair, block in enumerate([*blocks, []]):
+            step = VANILLA_STEP_S * rng.lognormal(0.0, 0.05)
+            here = rest | {"prompt": f"p{prompt}", "repeat": repeat, "pair": pair}
+            methods = [("vanilla", 1.0)] + ([("transformers", 1.28)] if not block and not repeat else [])
+            for method, factor in methods:
+                yield (
+                    baseline
+                    | here
+                    | none
+                    | {
+                        "drafter": method,
+                        "method": method,
+                        "new_tokens": new_tokens,
+                        "decode_s": new_tokens * step * factor * rng.lognormal(0.0, 0.02),
+                        "cycles": "",
+                        "bytes_read": new_tokens * 270e6,
+                        "waits": new_tokens,
+                    }
+                )
+            for point in block:
+                cycles = whole_run(point, new_tokens, rng, hard[prompt])
+                drafted, verified = step_times(point, step)
+                draft, verify = len(cycles) * point["gamma"] * drafted, len(cycles) * verified
+                part = (point["layer"] + 1) / N_LAYERS
+                yield (
+                    point
+                    | here
+                    | {
+                        "method": "speculative",
+                        "new_tokens": sum(cycles) + len(cycles),
+                        "decode_s": draft + verify + 0.0035 * len(cycles) * rng.lognormal(0.0, 0.2),
+                        "cycles": len(cycles),
+                        "accepted": sum(cycles),
+                        "draft_s": draft,
+                        "verify_s": verify,
+                        "accept_s": 0.001 * len(cycles),
+                        "bytes_read": len(cycles) * 270e6 * (1 + point["gamma"] * part),
+                        "waits": len(cycles),
+                    }
+                )
+
+
+def step_rows(policy, of_policy, rng, rounds=3):
+    """One row a step and round, at two contexts."""
+    rest = {"dtype": "bfloat16", "threads": 2, "device": "cpu"}
+    vanilla = dict.fromkeys(SETTINGS, "") | {"policy": policy, "dataset": "sharegpt", "drafter": "vanilla"}
+    for context, number in itertools.product((80, 240), range(rounds)):
+        slow = (1.0 + context / 4000) * rng.lognormal(0.0, 0.02)
+        here = rest | {"context": context, "round": number}
+        yield vanilla | here | {"step": "vanilla", "tokens": 1, "seconds": VANILLA_STEP_S * slow}
         for point in of_policy:
-            cycles = list(run(point, 48, rng, hard[prompt]))
-            part = (point["layer"] + 1) / N_LAYERS
-            draft = len(cycles) * point["gamma"] * step * (0.75 * part + 0.1) * DRAFTING[point["drafting"]][1]
-            verify = len(cycles) * step * (1.1 - 0.75 * part)
-            yield (
-                point
-                | rest
-                | {
-                    "method": "speculative",
-                    "prompt": f"p{prompt}",
-                    "repeat": repeat,
-                    "new_tokens": 48,
-                    "decode_s": draft + verify + 0.0035 * len(cycles) * rng.lognormal(0.0, 0.2),
-                    "cycles": len(cycles),
-                    "accepted": sum(n for n, *_ in cycles),
-                    "draft_s": draft,
-                    "verify_s": verify,
-                    "accept_s": 0.001 * len(cycles),
-                    "bytes_read": len(cycles) * 270e6 * (1 + point["gamma"] * part),
-                }
-            )
+            draft, verify = step_times(point, VANILLA_STEP_S * slow)
+            gamma = point["gamma"]
+            yield point | here | {"step": "draft", "tokens": gamma, "seconds": draft * gamma}
+            yield point | here | {"step": "verify", "tokens": gamma + 1, "seconds": verify}
+            yield point | here | {"step": "verify", "tokens": 1, "seconds": 0.9 * verify}
 
 
 def log_lines(point, rng):
@@ -220,7 +255,7 @@ def write_csv(path, columns, rows):
         writer.writerows(rows)
 
 
-def write_study(out, sweeps=SWEEPS, conversations=60, prompts=24, speed_prompts=10, repeats=1, seed=0):
+def write_study(out, sweeps=SWEEPS, conversations=60, prompts=24, speed_prompts=16, repeats=2, seed=0):
     """Write the whole synthetic study below `out`."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -231,11 +266,12 @@ def write_study(out, sweeps=SWEEPS, conversations=60, prompts=24, speed_prompts=
     checkpoints = {(p["layer"], p["T"], p["capacity"]): p for p in measured}
     quality = [row for p in checkpoints.values() for row in quality_rows(p, conversations, rng)]
     acceptance = [row for p in measured for row in acceptance_rows(p, prompts, rng, hard)]
-    speed = []
+    speed, steps = [], []
     for policy in dict.fromkeys(p["policy"] for p in measured):
         of_policy = [p for p in measured if p["policy"] == policy]
         speed += speed_rows(policy, of_policy, speed_prompts, repeats, rng, hard)
-    for kind, rows in (("quality", quality), ("acceptance", acceptance), ("speed", speed)):
+        steps += step_rows(policy, of_policy, rng)
+    for kind, rows in (("quality", quality), ("acceptance", acceptance), ("speed", speed), ("steps", steps)):
         write_csv(out / f"{kind}.csv", RAW_COLUMNS[kind], rows)
     (out / "machine.json").write_text(json.dumps({"read_bandwidth_gb_s": 31.0}))
     for (layer, T, capacity), point in checkpoints.items():
@@ -261,7 +297,7 @@ def write_domains(study, out, conversations=60, prompts=24, seed=1):
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     measured = points({"domains": OF_DOMAINS})
-    more = {"quality": [], "speed": []}
+    more = {"quality": [], "speed": [], "steps": []}
     more["acceptance"] = acceptance_of_lookup(measured[0], prompts, rng, np.full(prompts, 0.9))
     for dataset, (kl, alpha) in DOMAINS.items():
         of_set = [point | {"dataset": dataset} for point in measured]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from selfdraft.statistics import cost_model
-from selfdraft.statistics.bootstrap import MIN_UNITS, Bootstrap, Estimate
+from selfdraft.statistics.bootstrap import MIN_UNITS, Bootstrap, Estimate, level_of
 
 QUICK = Bootstrap(resamples=999)
 
@@ -54,11 +54,11 @@ def coverage(data, statistic, units, studies=1000):
     ids=["quality, 60 conversations", "acceptance, 24 prompts", "paired speed-up, 24 prompts"],
 )
 def test_a_95_percent_interval_holds_the_truth_about_95_times_in_100(data, statistic, units):
-    assert 0.90 <= coverage(data, statistic, units) <= 0.98
+    assert 0.92 <= coverage(data, statistic, units) <= 0.98
 
 
-def test_with_ten_units_the_interval_is_known_to_be_a_little_narrow():
-    assert 0.86 <= coverage(speed_data, cost_model.rate_ratio, units=10) <= 0.94
+def test_with_ten_units_the_interval_is_hardly_too_narrow():
+    assert 0.90 <= coverage(speed_data, cost_model.rate_ratio, units=10) <= 0.97
 
 
 def test_pairing_narrows_the_interval_of_a_speedup():
@@ -79,12 +79,17 @@ def test_the_interval_is_scipys_bca():
         n_resamples=2000,
         vectorized=False,
         paired=True,
-        confidence_level=0.9,
+        confidence_level=level_of(0.9, 30),
         method="BCa",
         rng=bootstrap.generator("point", "kl"),
     ).confidence_interval
     assert found.value == pytest.approx(kl.sum() / tokens.sum())
     assert (found.low, found.high) == pytest.approx(tuple(expected))
+
+
+def test_the_level_makes_up_for_few_units_alone():
+    assert level_of(0.95, 10) == pytest.approx(0.983, abs=0.002)  # Hesterberg 2015: 1.2 in place of 2.5 % at n = 10
+    assert level_of(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
 
 
 def test_an_estimate_depends_on_its_name_and_the_seed_and_not_on_what_was_drawn_before():

@@ -6,6 +6,7 @@ rule provenance:
             rules.gather_quality.output,
             rules.gather_acceptance.output,
             rules.gather_speed.output,
+            rules.gather_steps.output,
             rules.differences.output,
         ],
         machine=rules.machine.output,

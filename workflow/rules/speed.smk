@@ -21,7 +21,7 @@ rule machine:
 
 
 rule speed:
-    """Drafts and both baselines, interleaved in one process: a row per prompt, repeat and method."""
+    """Drafts and both baselines side by side in one process: a row a run."""
     input:
         target=rules.target.output.config,
         tokenizer=rules.target.output.tokenizer,
@@ -73,6 +73,57 @@ rule speed:
         " --settings {params.settings:q} --shard {params.shard} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
+rule steps:
+    """Single steps of the same drafts by context: what predictions of speed rest on, measured apart from the runs."""
+    input:
+        target=rules.target.output.config,
+        tokenizer=rules.target.output.tokenizer,
+        weights=rules.target.output.weights,
+        data=rules.data.output.prompts,
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points(config))),
+            file=["draft.safetensors", "config.json"],
+        ),
+        sequences=rules.data.output.sequences,
+        models=DRAFT_MODELS,
+        code=code_digests.code_of("steps"),
+    output:
+        "results/raw/steps/{policy}.csv",
+    log:
+        "results/logs/steps/{policy}.log",
+    benchmark:
+        "results/benchmarks/steps/{policy}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        whole_machine=1,
+        mem_mb=6000,
+        runtime=120,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points(config))),
+        ),
+        points=lookup(dpath="{policy}", within=sweeps.points_by_policy(sweeps.points(config))),
+        drafters=sweeps.drafter_settings(config),
+        drafting=sweeps.as_json(config["drafting"]),
+        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        settings=sweeps.settings_of(config, "steps"),
+        dtype=lookup(dpath="target/dtype", within=config),
+    message:
+        "Steps of all drafts and of vanilla decoding, {wildcards.policy}"
+    shell:
+        "python -m selfdraft steps --target {params.target:q} --data {params.data:q}"
+        " --checkpoints {params.checkpoints:q} --drafters {params.drafters:q} --drafting {params.drafting:q}"
+        " --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
+        " --settings {params.settings:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
+
+
 rule gather_speed:
     input:
         tables=collect(
@@ -94,5 +145,29 @@ rule gather_speed:
         runtime=10,
     message:
         "Gather the speed tables"
+    shell:
+        "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"
+
+
+rule gather_steps:
+    input:
+        tables=collect(
+            "results/raw/steps/{policy}.csv",
+            policy=sweeps.policies(config),
+        ),
+        code=code_digests.code_of("gather"),
+    output:
+        "results/steps.csv",
+    log:
+        "results/logs/gather_steps.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    message:
+        "Gather the tables of steps"
     shell:
         "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"

@@ -4,6 +4,7 @@ rule results:
         quality=rules.gather_quality.output,
         acceptance=rules.gather_acceptance.output,
         speed=rules.gather_speed.output,
+        steps=rules.gather_steps.output,
         machine=rules.machine.output,
         code=code_digests.code_of("results"),
     output:
@@ -25,7 +26,7 @@ rule results:
         "Results: bootstrap intervals for every point"
     shell:
         "python -m selfdraft results --quality {input.quality:q} --acceptance {input.acceptance:q}"
-        " --speed {input.speed:q} --machine {input.machine:q} --settings {params.settings:q}"
+        " --speed {input.speed:q} --steps {input.steps:q} --machine {input.machine:q} --settings {params.settings:q}"
         " --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
 
 

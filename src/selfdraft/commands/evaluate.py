@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
     if not args.no_speed and timing["prompts"] > len(prompts):
         raise StudyError(f"--speed: prompts: {timing['prompts']} asked, {data}/prompts.json has {len(prompts)}")
     model = start(target, "bfloat16", "cpu")
-    new_tokens = max(accepting["max_new_tokens"], timing["max_new_tokens"]) + max(args.gammas)
+    timed = (timing["repeats"] + 1) * timing["max_new_tokens"]
+    new_tokens = max(accepting["max_new_tokens"], timed) + max(args.gammas)
     check_room(prompts, new_tokens, model.config.max_positions, data)
     depths = set()
     names: dict[str, str] = {}
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out_dir)
     machine = ["--device", args.device, *(["--threads", str(args.threads)] if args.threads else [])]
     common = ["--target", target, "--data", data, *machine]
-    raw: dict[str, list[str]] = {"quality": [], "acceptance": [], "speed": []}
+    raw: dict[str, list[str]] = {"quality": [], "acceptance": [], "speed": [], "steps": []}
 
     def stage(name: str, *options: str, table: str | None = None) -> None:
         if table is not None:
@@ -104,6 +105,8 @@ def run(args: argparse.Namespace) -> None:
             table = str(out / "raw" / "speed" / f"{policy}.csv")
             options = ["--checkpoints", *checkpoints, "--points", points, "--settings", args.speed]
             stage("speed", *common, *chosen, *options, table=table)
+            table = str(out / "raw" / "steps" / f"{policy}.csv")
+            stage("steps", *common, *chosen, "--checkpoints", *checkpoints, "--points", points, table=table)
     tables: list[str] = []
     for name, files in raw.items():
         if files:

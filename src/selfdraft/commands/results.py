@@ -11,7 +11,7 @@ from selfdraft.files import read_json
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the stage."""
-    for kind in ("quality", "acceptance", "speed"):
+    for kind in ("quality", "acceptance", "speed", "steps"):
         parser.add_argument(f"--{kind}", type=Path, help=f"raw {kind} table (left out: not measured)")
     parser.add_argument("--machine", type=Path, help="machine.json, for mbu (left out: mbu is empty)")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
         args.quality,
         args.acceptance,
         args.speed,
+        args.steps,
         bandwidth_gb_s,
         Bootstrap(**settings),
         args.commit,

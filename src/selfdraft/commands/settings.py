@@ -27,8 +27,8 @@ def known_keys(settings: dict[str, Any], defaults: dict[str, Any], section: str)
         raise StudyError(f"{section}.{unknown[0]}: unknown key; known are {', '.join(defaults)}")
     for key, value in settings.items():
         kind, least = type(defaults[key]), 0 if key == "seed" else 1
-        if type(value) is not kind:
+        if type(value) is not kind and not (kind is float and type(value) is int):
             raise StudyError(f"{section}.{key}: found {value!r}, a value like {defaults[key]!r} is right")
-        if kind is int and value < least:
+        if kind in (int, float) and value < (least if kind is int else 0):
             raise StudyError(f"{section}.{key}: {value} is not ≥ {least}")
     return defaults | settings

@@ -6,7 +6,16 @@ from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
 from selfdraft.evaluation.shards import HELP as HELP_SHARD
 
-DEFAULTS = {"prompts": 10, "max_new_tokens": 48, "repeats": 1, "seed": 0}
+DEFAULTS = {
+    "prompts": 16,
+    "max_new_tokens": 8,
+    "repeats": 2,
+    "attempts": 3,
+    "retime_minutes": 2.0,
+    "strict": False,
+    "seed": 0,
+}
+HELP_THREADS = "CPU threads at most (default: no limit); never more than one a core that nothing else uses"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,19 +33,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of all methods")
     parser.add_argument("--no-transformers", action="store_true", help="leave out transformers' generate")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    parser.add_argument("--threads", type=int, help=HELP_THREADS)
 
 
 def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.drafters import measured_points, point_list, ways
     from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.policy import Policy
+    from selfdraft.errors import StudyError
     from selfdraft.evaluation.peers import TransformersPeer
     from selfdraft.evaluation.rows import write_rows
     from selfdraft.evaluation.shards import Shard
-    from selfdraft.evaluation.speed import COLUMNS, speed_rows
+    from selfdraft.evaluation.speed import COLUMNS, Patience, speed_rows, told_of
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, some_prompts
+    from selfdraft.threads import free_threads
 
     shard = Shard.from_text(args.shard)
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "speed")
@@ -48,22 +59,21 @@ def run(args: argparse.Namespace) -> None:
     if not mine:  # more parts than prompts
         write_rows(args.out, COLUMNS, [])
         return
-    target = start(args.target, args.dtype, args.device, args.threads)
-    room = settings["max_new_tokens"] + max(point.gamma for point in points)
+    threads, why = free_threads(args.threads)
+    print(why, flush=True)
+    target = start(args.target, args.dtype, args.device, threads)
+    room = (settings["repeats"] + 1) * settings["max_new_tokens"] + max(point.gamma for point in points)
     check_room(prompts, room, target.config.max_positions, args.data)
     measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)
     target.pack()
     peer = None if args.no_transformers else TransformersPeer(args.target, target.dtype, str(target.device))
-    rows = speed_rows(
-        target,
-        measured,
-        peer,
-        mine,
-        policy,
-        settings["max_new_tokens"],
-        settings["repeats"],
-        settings["seed"],
-    )
+    patience = Patience(settings["attempts"], settings["retime_minutes"])
+    new, repeats, seed = (settings[name] for name in ("max_new_tokens", "repeats", "seed"))
+    rows = list(speed_rows(target, measured, peer, mine, policy, new, repeats, seed, patience))
+    told = told_of(rows)
+    if settings["strict"] and any(row["disturbed"] for row in rows):
+        raise StudyError(f"speed.strict: {told}; run it again on a quiet machine, or set strict to false")
     # prompt by prompt, whatever the order in which repeats were timed: so the tables of the parts join to the whole
     place = {prompt.id: number for number, prompt in enumerate(prompts)}
     write_rows(args.out, COLUMNS, sorted(rows, key=lambda row: (place[row["prompt"]], row["repeat"])))
+    print(f"{args.out}: {told}")

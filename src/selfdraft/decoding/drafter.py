@@ -8,6 +8,7 @@ from torch import Tensor
 
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
+from selfdraft.decoding.upload import uploaded
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Draft:
         """Of tokens chosen deterministically, a list for each row, which may be of any length."""
         longest = max(map(len, proposals))
         filled = [proposal + [0] * (longest - len(proposal)) for proposal in proposals]
-        tokens = torch.tensor(filled, dtype=torch.int64, device=device).view(len(proposals), longest)
-        return cls(tokens, lengths=torch.tensor([len(proposal) for proposal in proposals], device=device))
+        tokens = uploaded(filled, device).view(len(proposals), longest)
+        return cls(tokens, lengths=uploaded([len(proposal) for proposal in proposals], device))
 
 
 class Drafter(Protocol):

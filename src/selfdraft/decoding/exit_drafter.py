@@ -59,10 +59,8 @@ class ExitDrafter:
         if back:
             hidden = torch.cat((*session.last_hidden(), hidden), dim=1)
             session.caught_up()
-        # Only a row that ended early has less before it than that; what it computes is filler.
-        starts = [max(0, length + position - back) for length in session.lengths]
 
         def logits(hidden: Tensor, step: Step) -> Tensor:
             return exit_.head(exit_(hidden, step, cache)[:, -1])
 
-        return session.step(self.target, exit_, exit_, logits, hidden, starts, cache)
+        return session.step(self.target, exit_, exit_, logits, hidden, position - back, cache)

@@ -10,6 +10,7 @@ from selfdraft.decoding.accept import accept, overlap
 from selfdraft.decoding.clock import Laps, now
 from selfdraft.decoding.drafter import Draft, Drafter
 from selfdraft.decoding.policy import NAN_LOGITS, Policy, nan_rows
+from selfdraft.decoding.prefill import Prefill
 from selfdraft.decoding.session import Session
 from selfdraft.errors import StudyError
 from selfdraft.models.llama import Llama
@@ -45,6 +46,12 @@ class Timings:
     verify_s: float = 0.0
     accept_s: float = 0.0
     bytes_read: int = 0
+    waits: int = 0  # times that the host waited for the device while decoding
+    captures: int = 0  # steps that were captured while decoding
+
+    def count(self, session: Session) -> None:
+        """Take over what the session has counted."""
+        self.bytes_read, self.waits, self.captures = session.bytes_read, session.waits, session.captures
 
 
 @dataclass
@@ -65,24 +72,26 @@ def vanilla(
     generator: torch.Generator,
     eos_ids: frozenset[int] = frozenset(),
     on_token: Callable[[int, int], object] | None = None,
+    prefill: Prefill | None = None,
 ) -> Generation:
     """Decode token by token with the target alone; the baseline, and the truth of greedy identity.
 
-    `on_token(row, token)` is called for each new token as soon as it is known.
+    `on_token(row, token)` is called for each new token as soon as it is known. `prefill` has read the prompts.
     """
     _check_limit(max_new_tokens)
     begin = now(target.device)
-    session = Session(target, prompts, max_new_tokens, depth=0)
+    session = Session(target, prompts, max_new_tokens, 0, prefill)
     nothing = torch.empty((len(prompts), 0), dtype=torch.int64, device=target.device)
     zeros = torch.zeros(len(prompts), dtype=torch.int64, device=target.device)
     result = Generation([[] for _ in prompts])
-    result.timings.prefill_s = now(target.device) - begin
+    result.timings.prefill_s = now(target.device) - begin + (prefill.seconds if prefill else 0.0)
     begin = now(target.device)
     alive = [True] * len(prompts)
     while any(alive):
         logits = session.verify(nothing)[:, -1]
         token, _ = policy.draw(logits, generator)
         decided = torch.cat((token, nan_rows(logits)), dim=1).tolist()
+        session.waits += 1
         if any(row[-1] for row in decided):
             raise StudyError(NAN_LOGITS)
         values = [row[:1] for row in decided]
@@ -94,7 +103,7 @@ def vanilla(
                     on_token(row, value)
                 alive[row] = len(result.tokens[row]) < max_new_tokens and value not in eos_ids
     result.timings.decode_s = now(target.device) - begin
-    result.timings.bytes_read = session.bytes_read
+    result.timings.count(session)
     return result
 
 
@@ -109,14 +118,29 @@ def speculate(
     generator: torch.Generator,
     eos_ids: frozenset[int] = frozenset(),
     trace: bool = False,
+    prefill: Prefill | None = None,
+    whole: bool = False,
 ) -> Generation:
     """Decode speculatively; the output is distributed as `vanilla`'s (and equal to it when greedy).
 
-    `trace` also computes each cycle's overlap Σ_v min(p, q), summed over its drafted positions.
+    `trace` also computes each cycle's overlap Σ_v min(p, q), summed over its drafted positions. `prefill` has read
+    the prompts, and kept the states at the drafter's depth. With `whole` no draft is shortened towards the end
+    and the last cycle's tokens all count: at least `max_new_tokens` are returned, at most gamma more.
     """
     result = Generation([[] for _ in prompts])
     for cycle in cycles(
-        target, drafter, prompts, policy, gamma, max_new_tokens, generator, eos_ids, trace, result.timings
+        target,
+        drafter,
+        prompts,
+        policy,
+        gamma,
+        max_new_tokens,
+        generator,
+        eos_ids,
+        trace,
+        result.timings,
+        prefill,
+        whole,
     ):
         result.tokens[cycle.row] += cycle.tokens
         result.cycles.append(cycle)
@@ -135,24 +159,26 @@ def cycles(
     eos_ids: frozenset[int] = frozenset(),
     trace: bool = False,
     timings: Timings | None = None,
+    prefill: Prefill | None = None,
+    whole: bool = False,
 ) -> Iterator[Cycle]:
-    """The loop itself, yielding each row's part of each cycle as soon as it is known."""
+    """The loop itself, yielding each row's part of each cycle as soon as it is known; see `speculate`."""
     _check_limit(max_new_tokens)
     if gamma < 1:
         raise StudyError(f"gamma: {gamma} is not ≥ 1")
     timings = Timings() if timings is None else timings
     device = target.device
     begin = now(device)
-    session = Session(target, prompts, max_new_tokens + gamma, drafter.depth)
+    session = Session(target, prompts, max_new_tokens + gamma, drafter.depth, prefill)
     drafter.start(session)
     remaining = [max_new_tokens] * len(prompts)
-    timings.prefill_s = now(device) - begin
+    timings.prefill_s = now(device) - begin + (prefill.seconds if prefill else 0.0)
     while any(remaining):
         begin = time.perf_counter()
         laps = Laps(device)
         laps.mark()
         # The verification itself returns one token: no more are drafted than can be returned.
-        most = min(gamma, max(remaining) - 1)
+        most = gamma if whole else min(gamma, max(remaining) - 1)
         draft = drafter.draft(session, most, policy, generator) if most else Draft(session.pending[:, :0])
         tokens, q = draft.tokens, draft.q
         laps.mark()
@@ -167,6 +193,7 @@ def cycles(
         lengths = torch.full_like(accepted, width) if draft.lengths is None else draft.lengths
         parts = (tokens, accepted.unsqueeze(1), lengths.unsqueeze(1), next_token, nan_rows(logits))
         decided: list[list[int]] = torch.cat(parts, dim=1).tolist()
+        session.waits += 1
         if any(row[-1] for row in decided):
             raise StudyError(NAN_LOGITS)
         finished: list[Cycle] = []
@@ -178,20 +205,22 @@ def cycles(
             count, drafted, last, _ = decided[row][width:]
             outcomes.append((drafted, count))
             new = [*decided[row][:count], last]
-            keep[row], new = new, new[:left]
+            keep[row] = new
+            if not whole:
+                new = new[:left]
             ends = next((at for at, value in enumerate(new) if value in eos_ids), None)
             if ends is not None:
                 new = new[: ends + 1]
-            cut = ends is not None or most < gamma or left <= gamma
+            cut = ends is not None or (not whole and (most < gamma or left <= gamma))
             finished.append(Cycle(row, drafted, min(count, len(new)), new, cut, overlaps[row] if overlaps else None))
-            remaining[row] = 0 if ends is not None else left - len(new)
+            remaining[row] = 0 if ends is not None else max(0, left - len(new))
             if remaining[row] == 0:
                 keep[row] = []  # a finished row stands still; its slots are overwritten by filler
         session.commit(accepted, next_token, keep)
         session.decided = outcomes
         for name, seconds in zip(("draft_s", "verify_s", "accept_s"), laps.seconds(), strict=True):
             setattr(timings, name, getattr(timings, name) + seconds)
-        timings.bytes_read = session.bytes_read
+        timings.count(session)
         timings.decode_s += time.perf_counter() - begin
         yield from finished
 

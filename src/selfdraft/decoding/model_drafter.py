@@ -9,6 +9,7 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.token_by_token import draft_token_by_token
+from selfdraft.decoding.upload import uploaded
 from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.linear import Linear
@@ -60,17 +61,15 @@ class ModelDrafter:
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         def next_logits(token: Tensor, position: int) -> Tensor:
-            starts = [length + position for length in session.lengths]
             back = session.behind if position == 0 else 0
             if back:
                 # A row that ended early may have fewer tokens than that: it is fed filler.
                 texts = [[0] * (back + 1 - len(text)) + text[-back - 1 : -1] for text in session.text]
-                token = torch.cat((torch.tensor(texts, device=token.device), token), dim=1)
-                starts = [max(0, length - back) for length in starts]
+                token = torch.cat((uploaded(texts, token.device), token), dim=1)
                 session.caught_up()
             session.bytes_read += self._bytes
             assert self._cache is not None
-            return session.step(self.model, self, "drafter", self._logits, token, starts, self._cache)
+            return session.step(self.model, self, "drafter", self._logits, token, position - back, self._cache)
 
         return draft_token_by_token(
             session, gamma, policy, generator, next_logits, self.stopping, self.pace, self.kept_ids

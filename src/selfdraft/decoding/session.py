@@ -5,7 +5,8 @@ from collections.abc import Hashable
 import torch
 from torch import Tensor
 
-from selfdraft.errors import StudyError
+from selfdraft.decoding.prefill import Prefill, cache_for
+from selfdraft.decoding.upload import uploaded
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.graphs import StepFunction
 from selfdraft.models.llama import Llama
@@ -19,37 +20,34 @@ class Session:
     verification: what they compute there is kept and reused.
     """
 
-    def __init__(self, target: Llama, prompts: list[list[int]], room: int, depth: int) -> None:
-        """Prefill all prompts but their last tokens; `room` more tokens must fit behind the longest."""
-        for row, prompt in enumerate(prompts):
-            if not prompt:
-                raise StudyError(f"prompt {row}: empty; at least one token is needed")
-        longest = max(len(prompt) for prompt in prompts)
-        if longest + room > target.config.max_positions:
-            raise StudyError(
-                f"prompt of {longest} tokens and {room} more do not fit into the target's context of "
-                f"{target.config.max_positions}"
-            )
-        self.target, self.depth = target, depth
-        self.cache = self.new_cache(target, "session", len(prompts), longest + room)
-        self.text = [list(prompt) for prompt in prompts]  # verified tokens, the pending one included
-        self.lengths = [len(prompt) - 1 for prompt in prompts]  # tokens in the cache
-        self.pending = torch.tensor([prompt[-1:] for prompt in prompts], device=target.device)
+    def __init__(
+        self, target: Llama, prompts: list[list[int]], room: int, depth: int, prefill: Prefill | None = None
+    ) -> None:
+        """Read all prompts but their last tokens; `room` more tokens must fit behind the longest.
+
+        With `prefill`, which has read these prompts and kept the states at `depth`, that is done already.
+        """
+        prefill = Prefill(target, prompts, room, (depth,)) if prefill is None else prefill
+        prefill.check()
+        if target.replays is not None:
+            target.replays.take(self)
+        self.target, self.depth, self.cache = target, depth, prefill.cache
+        self.text = [list(prompt) for prompt in prefill.prompts]  # verified tokens, the pending one included
+        self.lengths = [len(prompt) - 1 for prompt in self.text]  # tokens in the cache
+        self.pending = uploaded([prompt[-1:] for prompt in self.text], target.device)
         self.bytes_read = 0
-        self.prompt_hidden: Tensor | None = None  # [batch, longest - 1, hidden] at `depth`
+        self.waits = 0  # times that the host waited for the device since the prefill
+        self.captures = 0  # steps that were captured since the prefill
+        self.prompt_hidden: Tensor | None = prefill.hidden[depth]  # [batch, longest - 1, hidden] at `depth`
         self.decided: list[tuple[int, int]] = []  # (drafted, accepted) of each unfinished row's last cycle
         self.drafter_has_cache = False  # set by a drafter that must catch up, see `behind`
         self._trail: list[tuple[Tensor, Tensor]] = []  # (states, accepted) of the cycles since the last draft
         self._drafted: list[Tensor] = []  # hidden states at `depth` of pending and drafted tokens
         self._layer_bytes = target.layer_bytes()
-        if longest > 1:
-            filled = [prompt[:-1] + [0] * (longest - len(prompt)) for prompt in prompts]
-            tokens = torch.tensor(filled, device=target.device)
-            step = target.step([0] * len(prompts), longest - 1, self.cache.capacity)
-            hidden = target.run(target.embed(tokens), 0, depth, step, self.cache)
-            self.prompt_hidden = hidden
-            # The last layer's output is not needed, but its keys and values are.
-            target.run(hidden, depth, target.config.n_layers, step, self.cache)
+        # The same as `lengths`, where captured steps read them: moved on the device, so that nobody waits.
+        self._places = uploaded(self.lengths, target.device)
+        self._moving = [True] * len(self.text)
+        self._moves = uploaded([1] * len(self.text), target.device)
 
     @property
     def batch(self) -> int:
@@ -100,14 +98,11 @@ class Session:
 
         self._count(target.config.n_layers - depth, shared.shape[1], offset=0)
         self.bytes_read += target.head.bytes
-        return self.step(target, ("deep", depth), "session", deep, shared, self.lengths, cache)
+        return self.step(target, ("deep", depth), "session", deep, shared, 0, cache)
 
     def new_cache(self, model: Llama, name: Hashable, batch: int, capacity: int, layers: int | None = None) -> KVCache:
         """A KV cache for this session; with captured steps the one that they write to, by its name."""
-        if model.replays is None:
-            return model.new_cache(batch, capacity, layers)
-        model.replays.take(self)
-        return model.replays.cache(name, batch, capacity, layers)
+        return cache_for(self, model, name, batch, capacity, layers)
 
     def step(
         self,
@@ -116,17 +111,23 @@ class Session:
         cache_name: Hashable,
         function: StepFunction,
         x: Tensor,
-        starts: list[int],
+        offset: int,
         cache: KVCache,
     ) -> Tensor:
-        """`function(x, step)` for tokens or states `x [batch, tokens, …]` from `starts` on; replayed where captured.
+        """`function(x, step)` for tokens or states `x [batch, tokens, …]`; replayed where captured.
 
-        `name` says what the function is, `cache_name` which of `new_cache`'s it writes to.
+        They stand from `offset` behind each row's pending token on, and never before the first token (only a row
+        that ended early has so little before it; what is computed there is filler). `name` says what the
+        function is, `cache_name` which of `new_cache`'s it writes to.
         """
+        starts = [max(0, length + offset) for length in self.lengths]
         if model.replays is None:
             return function(x, model.step(starts, x.shape[1], cache.capacity))
-        places = torch.tensor(starts, device=x.device)
-        return model.replays.run(self, name, cache_name, function, x, places, max(starts) + x.shape[1])
+        before = model.replays.captures
+        places = (self._places + offset).clamp_(min=0)
+        result = model.replays.run(self, name, cache_name, function, x, places, max(starts) + x.shape[1])
+        self.captures += model.replays.captures - before
+        return result
 
     def commit(self, accepted: Tensor, next_token: Tensor, new: list[list[int]]) -> None:
         """Append `new[row]`, the cycle's verified tokens (none for a finished row); the last is pending.
@@ -137,6 +138,10 @@ class Session:
         if self.drafter_has_cache:
             self._trail.append((shared, accepted))
         self.pending = next_token
+        moving = [bool(tokens) for tokens in new]
+        if moving != self._moving:
+            self._moving, self._moves = moving, uploaded([int(moves) for moves in moving], next_token.device)
+        self._places = self._places + (accepted + 1) * self._moves
         for row, tokens in enumerate(new):
             self.text[row] += tokens
             self.lengths[row] += len(tokens)
@@ -152,8 +157,7 @@ class Session:
             return target.run(target.embed(tokens), 0, depth, step, cache)
 
         self._count(depth, tokens.shape[1], offset)
-        starts = [length + offset for length in self.lengths]
-        return self.step(target, ("shallow", depth), "session", shallow, tokens, starts, cache)
+        return self.step(target, ("shallow", depth), "session", shallow, tokens, offset, cache)
 
     def _count(self, layers: int, tokens: int, offset: int) -> None:
         """Add the bytes that `layers` layers read for `tokens` new tokens a row: weights, and the filled cache."""

@@ -51,6 +51,7 @@ def draft_token_by_token(
         if stopping is not None:
             lengths += going
             going &= ~stopping.unsure(logits)
+            session.waits += 1  # whether to go on is the host's decision
             if not going.any():
                 break
     return Draft(

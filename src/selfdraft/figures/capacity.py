@@ -45,6 +45,7 @@ def by_layer(inputs: Inputs, rows: pd.DataFrame, layers: list[float]) -> Figure:
             ax.axhline(1.0, **style.REFERENCE)
     # the first panel, free of the policy, borrows the looks of the first policy
     style.legend_above(figure, axes[1:] if any(ax.has_data() for ax in axes[1:]) else axes)
+    style.note_disturbed(figure, rows)
     return figure
 
 
@@ -66,6 +67,7 @@ def at_one_layer(inputs: Inputs, rows: pd.DataFrame) -> Figure:
         name_rows(ax, [f"{name} ({size_text(sizes[name])})" for name in order])
     axes[0].set_ylabel("capacity (trained parameters)")
     style.legend_above(figure, axes[1:] if any(ax.has_data() for ax in axes[1:]) else axes)
+    style.note_disturbed(figure, rows)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a cycle goes: drafting, verifying, accepting and the rest, beside one vanilla step."""
+"""Where the time of a cycle goes: draft, verify, accept and the rest, beside the prediction and a vanilla step."""
 
 import math
 
@@ -31,6 +31,10 @@ def bars(ax: Axes, rows: pd.DataFrame) -> None:
         if name in WITH_INTERVAL:
             style.intervals(ax, at, begin + low, begin + high, "k", "x", width=0.7, z=3)
         begin = begin + value
+    told = have["predicted_cycle_ms"].to_numpy(float)
+    if np.isfinite(told).any():
+        look = {"linestyle": "", "marker": "|", "markersize": 9, "markeredgewidth": 1.2, "color": "k", "zorder": 3.5}
+        ax.plot(told, at, label="predicted draft + verify", **look)
     step = 1000.0 / float(have["vanilla_tps"].mean())  # all points of a policy share their vanilla runs
     if math.isfinite(step):
         ax.axvline(step, label="one vanilla step", **style.REFERENCE | {"color": "k", "zorder": 2.5})
@@ -43,7 +47,7 @@ def draw(inputs: Inputs) -> Figure:
     rows = inputs.results()
     decoded = rows[rows["policy"] != ""]  # a draft that was not decoded with has no policy
     rows = rows if decoded.empty else decoded
-    needed = ("vanilla_tps", *(name + end for name in PHASES for end in ENDS))
+    needed = ("vanilla_tps", "predicted_cycle_ms", *(name + end for name in PHASES for end in ENDS))
     rows = rows.reindex(columns=[*rows.columns, *(name for name in needed if name not in rows.columns)])
     made = split(rows, "policy")
     placed = pd.concat([series.rows.assign(place=place) for place, series in enumerate(made)])
@@ -68,4 +72,5 @@ def draw(inputs: Inputs) -> Figure:
     figure.supxlabel("time per cycle (ms)", fontsize="medium")
     phases = [bars for bars in axes[0].containers if bars.get_label() in PHASES]
     style.legend_above(figure, axes, phases, handlelength=2.4)
+    style.note_disturbed(figure, rows)
     return figure

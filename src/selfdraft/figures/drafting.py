@@ -32,4 +32,5 @@ def draw(inputs: Inputs) -> Figure:
     for ax in axes:  # the panels share the rows: named last, as a panel without values clears its ticks
         name_rows(ax, [series.label for series in points])
     style.legend_above(figure, axes)
+    style.note_disturbed(figure, rows)
     return figure

@@ -9,7 +9,8 @@ from selfdraft.figures.series import lines, split
 
 def draw(inputs: Inputs) -> Figure:
     """Two panels over gamma; a line per exit layer (and per capacity or policy if there are several)."""
-    made = split(inputs.results(), "gamma")
+    rows = inputs.results()
+    made = split(rows, "gamma")
     figure, axes = style.canvas(inputs.style, style.COLUMN, 2.0, columns=2)
     axes[0].set(xlabel="gamma", ylabel="accepted_mean\n(tokens/cycle)")
     axes[1].set(xlabel="gamma", ylabel="speedup (× vanilla)")
@@ -19,4 +20,5 @@ def draw(inputs: Inputs) -> Figure:
         axes[1].axhline(1.0, **style.REFERENCE)
         axes[1].set_ylim(bottom=0)
     style.legend_above(figure, axes)
+    style.note_disturbed(figure, rows)
     return figure

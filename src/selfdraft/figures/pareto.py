@@ -37,7 +37,8 @@ def along(x: Any, y: Any) -> Iterator[Box]:
 
 def draw(inputs: Inputs) -> Figure:
     """One panel; a thin line joins the exit layers of one capacity and policy."""
-    made = split(inputs.results(), "layer")
+    rows = inputs.results()
+    made = split(rows, "layer")
     crowded = max(len(series.rows) for series in made) > 8
     width, height = (style.FULL, 3.2) if crowded else (style.COLUMN, 2.75)
     figure, (ax,) = style.canvas(inputs.style, width, height)
@@ -63,6 +64,7 @@ def draw(inputs: Inputs) -> Figure:
     ax.axhline(1.0, **style.REFERENCE)
     ax.margins(0.08)
     style.legend_above(figure, [ax])
+    style.note_disturbed(figure, rows)
     left, right = ax.get_xlim()
     place(figure, ax, list(layer_labels(made, 0.03 * (right - left))), boxes)
     return figure

@@ -1,4 +1,4 @@
-"""Measured against predicted speed-up, and what the loop itself costs (efficiency)."""
+"""Measured speed-up against the one predicted from acceptance and single steps, and their ratio (efficiency)."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,12 +10,14 @@ from selfdraft.figures.series import lines, split
 
 def draw(inputs: Inputs) -> Figure:
     """Left: measured over predicted, on the diagonal if the cost model held. Right: their ratio by layer."""
-    made = split(inputs.results(), "layer")
+    rows = inputs.results()
+    made = split(rows, "layer")
     figure, axes = style.canvas(inputs.style, style.FULL, 2.6, columns=2, width_ratios=(1, 1.45))
     left, right = axes
-    left.set(xlabel="predicted_speedup (cost model)", ylabel="speedup (measured)")
+    left.set(xlabel="predicted_speedup (acceptance and steps)", ylabel="speedup (measured)")
     right.set(xlabel="exit layer", ylabel="efficiency (speedup / predicted)")
     ends: list[float] = []
+    flagged = False
     for series in made:
         x, x_low, x_high = series.values("predicted_speedup")
         y, y_low, y_high = series.values("speedup")
@@ -24,6 +26,11 @@ def draw(inputs: Inputs) -> Figure:
             continue
         color = series.look.color
         left.plot(x[known], y[known], label=series.label, linestyle="", **series.look.of_markers())
+        if "impossible" in series.rows:
+            wrong = known & (series.rows["impossible"].to_numpy(float) == 1)
+            label = "above what its acceptance can give" if wrong.any() and not flagged else None
+            left.plot(x[wrong], y[wrong], linestyle="", marker="x", markersize=9, color="k", label=label)
+            flagged |= bool(wrong.any())
         style.intervals(left, x[known], y_low[known], y_high[known], color)
         style.intervals(left, y[known], x_low[known], x_high[known], color, axis="x")
         ends += [float(f(v[known])) for f in (np.nanmin, np.nanmax) for v in (x, y)]
@@ -42,4 +49,5 @@ def draw(inputs: Inputs) -> Figure:
         text = f"median efficiency {np.nanmedian(found):.2f}"
         left.text(0.04, 0.97, text, transform=left.transAxes, ha="left", va="top")
     style.legend_above(figure, axes)
+    style.note_disturbed(figure, rows)
     return figure

@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -136,6 +137,14 @@ def legend_above(figure: Figure, axes: Sequence[Axes] = (), handles: Sequence[An
         if legend.get_window_extent().width <= 0.98 * figure.bbox.width or rows == len(named):
             return
         legend.remove()
+
+
+def note_disturbed(figure: Figure, rows: pd.DataFrame) -> None:
+    """A line at the foot of a figure of speeds, if other work on the machine disturbed runs of its points."""
+    share = rows["disturbed"].dropna() if "disturbed" in rows else rows.iloc[:, 0].iloc[:0]
+    if len(share) and share.max() > 0:
+        text = f"disturbed: {share.mean():.0%} of the timed runs of these points, of one point {share.max():.0%}"
+        figure.legend([], [], title=text, loc="outside lower left", frameon=False, title_fontsize="small")
 
 
 def log_axis(ax: Axes, linear_below: float | None = None) -> None:

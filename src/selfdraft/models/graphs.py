@@ -62,6 +62,8 @@ class Replays:
         self._caches: dict[Hashable, KVCache] = {}
         self._steps: dict[Hashable, Callable[..., Tensor]] = {}
         self._owner: object = None
+        self.captures = 0  # steps captured so far
+        self.filled: object = None  # whose text lies in the cache of the target's own steps
 
     def take(self, owner: object) -> None:
         """`owner` decodes from now on; whoever did before may not go on."""
@@ -113,6 +115,7 @@ class Replays:
                 return function(x, made)
 
             self._steps[step] = self.capture(fixed, x, starts)
+            self.captures += 1
         return self._steps[step](x, starts).clone()
 
 

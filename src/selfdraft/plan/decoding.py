@@ -113,6 +113,26 @@ def vanilla(model: Dimensions, dtype: str, prompts: Prompts, new_tokens: int, gr
     return prefill(model, dtype, prompts) + (step + _choice(model, prompts.rows, 1, greedy)) * new_tokens
 
 
+def cycle(model: Dimensions, dtype: str, draft: Drafting, gamma: int, rows: int, context: float, greedy: bool) -> Work:
+    """Draft `gamma` tokens, verify them and one more; what a draft computed of shared layers is not computed again."""
+    work = NOTHING
+    if draft.reads:
+        weights = draft.shared * model.layer + draft.body + draft.head
+        work += _step(model, dtype, weights, draft.shared + draft.layers, rows, 1, context) * gamma
+        work += _choice(model, rows, gamma, greedy)
+    shared = draft.shared if draft.reads else 0
+    deep = (model.layers - shared) * model.layer + model.head
+    work += _step(model, dtype, deep, model.layers - shared, rows, gamma + 1, context)
+    if shared:
+        work += _step(model, dtype, shared * model.layer, shared, rows, 1, context)
+    return work + _choice(model, rows, gamma + 1, greedy)
+
+
+def start(model: Dimensions, dtype: str, draft: Drafting, prompts: Prompts) -> Work:
+    """What a drafter with layers of its own reads of the prompts."""
+    return products(dtype, 2 * prompts.rows * (prompts.length - 1) * draft.body) if draft.layers else NOTHING
+
+
 def speculative(
     model: Dimensions,
     dtype: str,
@@ -123,23 +143,11 @@ def speculative(
     greedy: bool,
     scenario: str,
 ) -> Work:
-    """Draft `gamma` tokens, verify them and one more; what a draft computed of shared layers is not computed again."""
+    """Read the prompts, and go through as many cycles as the tokens take."""
     rows, context = prompts.rows, prompts.length + new_tokens / 2
-    cycle = NOTHING
-    if draft.reads:
-        weights = draft.shared * model.layer + draft.body + draft.head
-        cycle += _step(model, dtype, weights, draft.shared + draft.layers, rows, 1, context) * gamma
-        cycle += _choice(model, rows, gamma, greedy)
-    shared = draft.shared if draft.reads else 0
-    deep = (model.layers - shared) * model.layer + model.head
-    cycle += _step(model, dtype, deep, model.layers - shared, rows, gamma + 1, context)
-    if shared:
-        cycle += _step(model, dtype, shared * model.layer, shared, rows, 1, context)
-    cycle += _choice(model, rows, gamma + 1, greedy)
-    first = prefill(model, dtype, prompts)
-    if draft.layers:
-        first += products(dtype, 2 * rows * (prompts.length - 1) * draft.body)
-    return first + cycle * cycles(new_tokens, gamma, rows, draft.chance, scenario)
+    first = prefill(model, dtype, prompts) + start(model, dtype, draft, prompts)
+    one = cycle(model, dtype, draft, gamma, rows, context, greedy)
+    return first + one * cycles(new_tokens, gamma, rows, draft.chance, scenario)
 
 
 def groups(count: int, batch: int) -> list[int]:

@@ -6,7 +6,16 @@ from selfdraft.plan.learning import Text
 from selfdraft.plan.work import BYTES
 
 # Bytes of a row of the tables, of a line of a training log and of a checkpoint's config.json; of a figure's two files.
-ROWS = {"acceptance": 92, "speed": 290, "quality": 300, "batch": 150, "peers": 120, "identity": 110, "results": 1100}
+ROWS = {
+    "acceptance": 92,
+    "speed": 480,
+    "steps": 120,
+    "quality": 300,
+    "batch": 150,
+    "peers": 120,
+    "identity": 110,
+    "results": 1100,
+}
 LOG_LINE, CHECKPOINT_CONFIG = 105, 1700
 FIGURE = 200_000
 TOKEN, PROMPT_TOKEN, INDEX_ENTRY = 5, 13.5, 75  # of a sequence; of a prompt, as text and as a number; of a name

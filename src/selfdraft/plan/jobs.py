@@ -18,9 +18,10 @@ from selfdraft.study.sweeps import Checkpoint, Config, Point
 # What is a label: of a chat the answers (0.73 of the reference data's tokens), of a summary little, of other text all.
 LABELS = {"conversations": 0.73, "summaries": 0.1, "text": 1.0}
 FULL = 0.8  # mean length of a sequence over the longest allowed one, which cuts the rest
+TIMED_CYCLES = 3  # of a point, each round and context
 WHOLE = 0  # threads of a job that claims the whole machine
 GPU = (
-    *("capture", "domain_capture", "train", "quality", "domain_quality", "vanilla", "machine", "speed"),
+    *("capture", "domain_capture", "train", "quality", "domain_quality", "vanilla", "machine", "speed", "steps"),
     *("acceptance", "acceptance_of_others", "domain_acceptance", "domain_acceptance_of_others"),
     *("batch", "peers", "identity", "compile"),
 )
@@ -228,25 +229,56 @@ class Planner:
         return (*self.inputs(self.data["name"]), *trained, *models)
 
     def speeds(self) -> Iterator[Job]:
+        """A prompt is read once; all methods then decode stretches of its answer, a vanilla run for two drafts."""
         section = self.config["speed"]
         new, length = section["max_new_tokens"], decoding.mean_length(self.data["prompt_length"])
         one = Prompts(1, length)
+        read = decoding.prefill(self.target, self.dtype, one)
         for policy, points in sweeps.by_policy(self.points).items():
             greedy = decoding.is_greedy(self.config, policy)
-            work = decoding.vanilla(self.target, self.dtype, one, new, greedy)
-            work += decoding.transformers(self.target, self.dtype, length, new)
+            plain = decoding.vanilla(self.target, self.dtype, Prompts(1, 1), new, greedy)
+            stretch = plain * (len(points) / 2 + 2)
             for point in points:
-                work += self.generation(point, self.dtype, one, new)
+                how = decoding.drafting_of(point, self.config, self.models)
+                stretch += decoding.cycle(
+                    self.target, self.dtype, how, point.gamma, 1, length, greedy
+                ) * decoding.cycles(new, point.gamma, 1, how.chance, self.scenario)
+                stretch += decoding.start(self.target, self.dtype, how, one)
+            stretch += decoding.vanilla(self.target, self.dtype, Prompts(1, 1), len(points), greedy)  # references
+            each = read + stretch * section["repeats"]
+            each += decoding.transformers(self.target, self.dtype, length, new)
             for number, ending in enumerate(sweeps.shards(self.config), start=1):
                 prompts = len(Shard(number, self.parts).of(range(section["prompts"])))
-                runs = prompts * section["repeats"]
+                runs = 1.5 * prompts * section["repeats"] * len(points)
+                warm_up = read + stretch
                 yield Job(
-                    *("speed", f"speed {policy}{ending}", "speed", work * (runs + (runs > 0))),
+                    *("speed", f"speed {policy}{ending}", "speed", each * prompts + warm_up * (prompts > 0)),
                     self.models_and(points),
-                    disk.rows("speed", 2 * runs * (len(points) + 2)),
+                    disk.rows("speed", 2 * runs),
                     threads=WHOLE,
                     benchmark=f"speed/{policy}{ending}.tsv",
                 )
+
+    def steps(self) -> Iterator[Job]:
+        """Of each point some cycles of full length at each context, and vanilla steps beside them."""
+        section = self.config["steps"]
+        for policy, points in sweeps.by_policy(self.points).items():
+            greedy, work = decoding.is_greedy(self.config, policy), NOTHING
+            for context in section["contexts"]:
+                one = Prompts(1, context)
+                work += decoding.prefill(self.target, self.dtype, one)
+                for point in points:
+                    how = decoding.drafting_of(point, self.config, self.models)
+                    work += decoding.cycle(self.target, self.dtype, how, point.gamma, 1, context, greedy) * TIMED_CYCLES
+                    step = decoding.vanilla(self.target, self.dtype, Prompts(1, 1), 3, greedy)
+                    work += step * 2
+            rounds = section["rounds"] + 1
+            yield Job(
+                *("steps", f"steps {policy}", "steps", work * rounds, self.models_and(points)),
+                disk.rows("steps", 2 * 5 * len(points) * len(section["contexts"]) * section["rounds"]),
+                threads=WHOLE,
+                benchmark=f"steps/{policy}.tsv",
+            )
 
     def generation(self, point: Point, dtype: str, prompts: Prompts, new: int) -> Work:
         how = decoding.drafting_of(point, self.config, self.models)
@@ -262,7 +294,9 @@ class Planner:
         answered = [(point, text) for text, points in self.points_by_text().items() for point in points]
         accepted = [f"acceptance {point.name}{ending} {text}" for point, text in answered for ending in endings]
         speed = [f"speed {policy}{e}" for policy in sweeps.policies(self.config) for e in endings]
-        gathered = {"gather_quality": quality, "gather_acceptance": accepted, "gather_speed": speed}
+        steps = [f"steps {policy}" for policy in sweeps.policies(self.config)]
+        gathered = {"gather_quality": quality, "gather_acceptance": accepted}
+        gathered |= {"gather_speed": speed, "gather_steps": steps}
         for rule, needs in gathered.items():
             yield Job(rule, rule, "gather", NOTHING, tuple(needs))
         count = len(self.points) + len(self.domain_points)
@@ -383,7 +417,7 @@ class Planner:
         """Every job that the config can have, by name, each after what it needs."""
         stages = (
             *(self.sources(), self.captures(), self.trainings(), self.qualities(), self.acceptances()),
-            *(self.speeds(), self.tables(), self.side_tables(), self.provenance(), self.figures()),
+            *(self.speeds(), self.steps(), self.tables(), self.side_tables(), self.provenance(), self.figures()),
         )
         return {job.name: job for stage in stages for job in stage}
 

@@ -2,9 +2,11 @@
 
 Every estimate of the study is a function of sums over units: kl = Σ kl_sum / Σ tokens, speedup =
 (Σ tokens / Σ seconds) ÷ (Σ vanilla tokens / Σ vanilla seconds), and so on. Whole units are drawn
-with replacement and all sums of a unit travel together, which is what "paired" means here.
+with replacement and all sums of a unit travel together, which is what "paired" means here. `estimate_units`
+takes statistics that are no functions of sums (trimmed means).
 
-The interval is BCa (Efron 1987) as scipy computes it, with these rules around it:
+The interval is BCa (Efron 1987) as scipy computes it, at a level that makes up for few units (`level_of`), with these
+rules around it:
 
 - a unit whose sums are all zero says nothing about the ratio and is left out;
 - fewer than MIN_UNITS units: no interval, and a note says so;
@@ -12,8 +14,8 @@ The interval is BCa (Efron 1987) as scipy computes it, with these rules around i
 - where BCa is undefined (the value lies at the end of its bootstrap distribution, so that the bias
   correction is infinite): the percentile interval of the same resamples, and a note says so.
 
-Coverage of a nominal 95 % interval, simulated with moderately skewed units (test_bootstrap.py): about
-92–95 % with 60 units, 90–94 % with 24 and 88–90 % with 10, the usual price of few units.
+Coverage of a nominal 95 % interval, simulated (tests/statistics/test_bootstrap.py and test_speed_coverage.py): see
+docs/benchmarks.md.
 """
 
 import hashlib
@@ -82,18 +84,37 @@ class Bootstrap:
         """
         data: Floats = np.stack([np.asarray(column, dtype=np.float64) for column in columns])  # [sums, units]
         data = data[:, np.any(data != 0.0, axis=0)]
+
+        def of_sums(*columns: Floats) -> Any:
+            return statistic(*(column.sum(axis=-1) for column in columns))
+
+        return self.estimate_units(of_sums, list(data), names, unit)
+
+    def estimate_units(
+        self,
+        statistic: Callable[..., Any],
+        columns: Sequence[npt.ArrayLike],
+        names: Sequence[str],
+        unit: str = "units",
+    ) -> Estimate:
+        """Estimate `statistic(columns[0], columns[1], …)` of arrays `[…, units]`, which it reduces over the last axis.
+
+        Arguments and result as of `estimate`; a unit may have NaN where it has nothing to say.
+        """
+        data: Floats = np.stack([np.asarray(column, dtype=np.float64) for column in columns])  # [columns, units]
         units = data.shape[1]
         if units == 0:
             return Estimate()
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = float(statistic(*data.sum(axis=1)))
+            value = float(statistic(*data))
         if not math.isfinite(value):
             return Estimate()
         if units < MIN_UNITS:
             return Estimate(value, note=f"no interval: {units} {unit}, {MIN_UNITS} needed")
+        level = level_of(self.confidence, units)
 
-        def resampled(*sums: Floats, axis: int = -1) -> Floats:
-            return np.asarray(statistic(*(column.sum(axis=axis) for column in sums)))
+        def resampled(*found: Floats, axis: int = -1) -> Floats:
+            return np.asarray(statistic(*(np.moveaxis(column, axis, -1) for column in found)))
 
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore")  # scipy's DegenerateDataWarning: handled below
@@ -104,7 +125,7 @@ class Bootstrap:
                 batch=max(1, CELLS_AT_ONCE // units),
                 vectorized=True,
                 paired=True,
-                confidence_level=self.confidence,
+                confidence_level=level,
                 method="BCa",
                 rng=self.generator(*names),
             )
@@ -115,7 +136,7 @@ class Bootstrap:
         low, high = (float(end) for end in result.confidence_interval)
         if math.isfinite(low) and math.isfinite(high):
             return Estimate(value, low, high)
-        tail = (1.0 - self.confidence) / 2.0
+        tail = (1.0 - level) / 2.0
         low, high = (float(end) for end in np.quantile(drawn, [tail, 1.0 - tail]))
         return Estimate(value, low, high, note="percentile interval, BCa is undefined")
 
@@ -128,3 +149,13 @@ class Bootstrap:
     ) -> Estimate:
         """Estimate Σ numerator / Σ denominator over units, arrays [units]."""
         return self.estimate(lambda a, b: a / b, [numerator, denominator], names, unit)
+
+
+def level_of(confidence: float, units: int) -> float:
+    """The level at which a bootstrap over `units` covers the truth with about `confidence`.
+
+    Resamples vary by (n - 1) / n too little, and their spread is itself uncertain as that of a t interval: Hesterberg
+    2015 (What teachers should know about the bootstrap, section 5.3), his expanded percentiles.
+    """
+    tail = stats.t.ppf((1.0 + confidence) / 2.0, units - 1)
+    return float(1.0 - 2.0 * stats.norm.cdf(-math.sqrt(units / (units - 1)) * tail))

@@ -29,16 +29,30 @@ SPEED_SUMS = (
     "accept_s",
     "bytes_read",
     "peak_memory_mb",
+    "context",
+    "captures",
+    "waits",
+    "cpu_s",
+    "wait_s",
+    "switches",
+    "pressure_s",
+    "reference_before_s",
+    "reference_after_s",
+    "disturbed",
+    "attempts",
 )
+STEP_NUMBERS = ("context", "tokens", "round", "seconds")
 RAW_COLUMNS = {
     "quality": (*CHECKPOINT, "conversation", *QUALITY_SUMS, *TRAINED),
     "acceptance": (*SETTINGS, "prompt", *ACCEPTANCE_NUMBERS, "dtype"),
-    "speed": (*SETTINGS, "method", "prompt", "repeat", *SPEED_SUMS, "dtype", "threads", "device"),
+    "speed": (*SETTINGS, "method", "prompt", "repeat", "pair", *SPEED_SUMS, "dtype", "threads", "device"),
+    "steps": (*SETTINGS, "step", *STEP_NUMBERS, "dtype", "threads", "device"),
 }
 RAW_NUMBERS = {
     "quality": (*QUALITY_SUMS, *TRAINED),
     "acceptance": ACCEPTANCE_NUMBERS,
     "speed": SPEED_SUMS,
+    "steps": STEP_NUMBERS,
 }
 
 # results.csv
@@ -74,10 +88,14 @@ SPEED = (
     "other_ms",
     "peak_memory_mb",
     "mbu",
+    "predicted_cycle_ms",
     "predicted_speedup",
     "efficiency",
+    "loop_overhead",
+    "disturbed",
+    "impossible",
 )
-WITHOUT_INTERVAL = ("peak_memory_mb",)
+WITHOUT_INTERVAL = ("peak_memory_mb", "disturbed", "impossible")
 LAST = ("identical", *TRAINED, "interval_note", "commit", "config_hash")
 
 

@@ -3,7 +3,48 @@
 The functions are plain arithmetic: they take floats or arrays of equal shape alike.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+
+ByContext = Mapping[float, float]  # seconds by the number of tokens in the cache
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Seconds of the steps of one point, measured on their own (`selfdraft steps`).
+
+    vanilla: one vanilla decode step; draft: one drafted token; verify: by the number of tokens that are
+    verified together, the pending one included.
+    """
+
+    vanilla: ByContext
+    draft: ByContext
+    verify: Mapping[int, ByContext]
+
+
+def at(table: Mapping[Any, float], x: float) -> float:
+    """A table of numbers at `x`: straight between its entries, level beyond them."""
+    keys = sorted(table)
+    return float(np.interp(x, keys, [table[key] for key in keys]))
+
+
+def cycle_seconds(steps: Steps, drafted: int, context: float) -> float:
+    """What a cycle with so many drafted tokens takes, if the loop around its steps cost nothing."""
+    verify = at({width: at(table, context) for width, table in steps.verify.items()}, drafted + 1)
+    return drafted * at(steps.draft, context) + verify
+
+
+def predict(accepted_mean: float, drafted: Mapping[int, float], steps: Steps, context: float) -> float:
+    """The speed-up of a point from its acceptance, its step table and the tokens in the cache.
+
+    drafted: how often (counts or shares) a cycle drafts so many tokens.
+    """
+    cycles = sum(drafted.values())
+    seconds = sum(count * cycle_seconds(steps, tokens, context) for tokens, count in drafted.items()) / cycles
+    return float(predicted_speedup(accepted_mean + 1.0, at(steps.vanilla, context), 0.0, seconds))
 
 
 def expected_accepted(alpha: float, gamma: int) -> float:
@@ -36,5 +77,16 @@ def predicted_speedup(tokens_per_cycle: Any, vanilla_step_s: Any, draft_s: Any, 
 
 
 def efficiency(speedup: Any, predicted: Any) -> Any:
-    """Measured ÷ predicted speed-up; what is missing to 1 is the loop's own overhead."""
+    """Measured ÷ predicted speed-up. The two share no measurement: what is missing to 1 is the loop's own cost, that
+    other prompts were accepted otherwise, and noise."""
     return speedup / predicted
+
+
+def loop_overhead(draft_s: Any, verify_s: Any, decode_s: Any) -> Any:
+    """The share of a run's decode time that is neither drafting nor verifying."""
+    return 1.0 - (draft_s + verify_s) / decode_s
+
+
+def is_impossible(speedup: float, predicted: float, predicted_high: float | None, slack: float = 0.1) -> bool:
+    """Whether a measured speed-up is above what its acceptance can give by more than `slack`."""
+    return speedup > (1.0 + slack) * (predicted if predicted_high is None else predicted_high)

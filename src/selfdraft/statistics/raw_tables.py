@@ -49,7 +49,7 @@ def setting(value: str, name: str, path: str | Path) -> str:
 def read_raw(path: str | Path, kind: str) -> pd.DataFrame:
     """A raw table: settings as canonical strings, measurements as floats (empty: NaN), the rest as text.
 
-    Args: kind: quality, acceptance or speed.
+    Args: kind: quality, acceptance, speed or steps.
     Raises: StudyError naming the file and each missing column, or the column that holds no number.
     """
     table = read_text(path)
@@ -63,5 +63,5 @@ def read_raw(path: str | Path, kind: str) -> pd.DataFrame:
         if name in table.columns
     }
     # Sums of floats depend on their order, and an interval's end on a tie: the order of the file must not matter.
-    within = [name for name in ("conversation", "prompt", "cycle", "repeat") if name in table.columns]
+    within = [name for name in ("conversation", "prompt", "cycle", "repeat", "pair") if name in table.columns]
     return table.assign(**spelled, **measured).sort_values(within, kind="stable", ignore_index=True)

@@ -3,6 +3,7 @@
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from selfdraft.errors import StudyError
 from selfdraft.files import whole_file
-from selfdraft.statistics import estimates
+from selfdraft.statistics import estimates, speeds
 from selfdraft.statistics.bootstrap import Bootstrap, Estimate
 from selfdraft.statistics.columns import (
     CHECKPOINT,
@@ -64,6 +65,7 @@ def make_results(
     quality: Path | None,
     acceptance: Path | None,
     speed: Path | None,
+    steps: Path | None,
     bandwidth_gb_s: float | None,
     bootstrap: Bootstrap,
     commit: str,
@@ -77,7 +79,7 @@ def make_results(
     """
     tables = {
         kind: None if path is None else read_raw(path, kind)
-        for kind, path in (("quality", quality), ("acceptance", acceptance), ("speed", speed))
+        for kind, path in (("quality", quality), ("acceptance", acceptance), ("speed", speed), ("steps", steps))
     }
     speculative = baselines = tables["speed"]
     if tables["speed"] is not None and speed is not None:
@@ -89,6 +91,13 @@ def make_results(
     of_acceptance = groups(tables["acceptance"], SETTINGS)
     of_speed = groups(speculative, SETTINGS)
     of_baseline = groups(baselines, ("method", "policy", "dataset"))
+    of_steps = groups(tables["steps"], SETTINGS)
+    vanilla_steps: dict[Key, pd.DataFrame] = {}
+    if tables["steps"] is not None and steps is not None:
+        only = tables["steps"][tables["steps"]["step"] == "vanilla"]
+        vanilla_steps = groups(only, ("policy", "dataset"))
+        for (policy, _), runs in tables["steps"].groupby(["policy", "dataset"]):
+            _only_one(runs, ("dtype", "threads", "device"), steps, f"policy {policy}")
 
     points = set(of_acceptance) | set(of_speed)
     alone = set(of_quality) - {_checkpoint(key) for key in points}
@@ -125,19 +134,35 @@ def make_results(
             row["identical"] = number_text(estimates.identical(cycles))
         if key in of_speed and baselines is not None:
             where = (named["policy"], named["dataset"])
-            found |= estimates.speed(
+            nothing = baselines.iloc[:0]
+            table = None
+            if key in of_steps and where in vanilla_steps:
+                table = speeds.steps_of(of_steps[key], vanilla_steps[where])
+            found |= speeds.estimates(
                 of_speed[key],
-                of_baseline.get(("vanilla", *where), baselines.iloc[:0]),
-                of_baseline.get(("transformers", *where), baselines.iloc[:0]),
+                of_baseline.get(("vanilla", *where), nothing),
+                of_baseline.get(("transformers", *where), nothing),
+                of_acceptance.get(key),
+                table,
                 bandwidth_gb_s,
                 bootstrap,
                 name,
             )
+            if table is not None and "predicted_speedup" in found:
+                found["predicted_speedup"] = _with_threads(found["predicted_speedup"], of_speed[key], of_steps[key])
         for column, estimate in found.items():
             row |= cell(column, estimate)
         row |= {"interval_note": note(found), "commit": commit, "config_hash": config_hash}
         rows.append(row)
     return results_columns(max_gamma), rows
+
+
+def _with_threads(predicted: Estimate, runs: pd.DataFrame, steps: pd.DataFrame) -> Estimate:
+    """A prediction that says so if its steps were timed with another number of threads than the runs."""
+    ours, theirs = runs["threads"].iloc[0], steps["threads"].iloc[0]
+    if ours == theirs:
+        return predicted
+    return replace(predicted, note=f"steps were timed with {theirs} threads, runs with {ours}")
 
 
 def number_text(value: float | None) -> str:

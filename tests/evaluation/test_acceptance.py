@@ -1,4 +1,4 @@
-"""Raw acceptance and speed rows add up to what was generated."""
+"""Raw acceptance rows add up to what was generated."""
 
 import pytest
 import torch
@@ -9,8 +9,6 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.errors import StudyError
 from selfdraft.evaluation.acceptance import acceptance_rows
 from selfdraft.evaluation.answers import greedy_answers, read_answers, write_answers
-from selfdraft.evaluation.rows import write_rows
-from selfdraft.evaluation.speed import COLUMNS, speed_rows
 from selfdraft.sequences import Prompt
 
 GREEDY = Policy("greedy")
@@ -84,22 +82,3 @@ def test_the_share_of_accepted_tokens_agrees_with_the_overlap():
     overlap = sum(row["overlap_sum"] for row in whole) / len(whole)
     assert 0.05 < overlap < 0.95
     assert accepted == pytest.approx(overlap, abs=4 * (0.25 / len(whole)) ** 0.5)
-
-
-def test_speed_rows_hold_every_method_on_every_prompt(tmp_path):
-    target = tiny_llama()
-    settings = {"drafter": "early_exit", "layer": 1, "dataset": "d"}
-    points = [(drafter_for(target), gamma, settings) for gamma in (2, 4)]
-    rows = list(speed_rows(target, points, None, prompts(3), GREEDY, 11, 2, 0))
-    assert len(rows) == 3 * 2 * 3
-    for row in rows:
-        assert row["new_tokens"] == 11
-        assert row["decode_s"] > 0
-        assert row["bytes_read"] > 0
-        if row["method"] == "speculative":
-            assert row["accepted"] + row["cycles"] == 11
-            assert 0 < row["draft_s"] + row["verify_s"] + row["accept_s"] < row["decode_s"]
-    order = [row["method"] + str(row.get("gamma")) for row in rows]
-    assert len({tuple(order[at : at + 3]) for at in range(0, 18, 3)}) > 1
-    write_rows(tmp_path / "speed.csv", COLUMNS, rows)
-    assert len((tmp_path / "speed.csv").read_text().splitlines()) == 19

@@ -1,0 +1,79 @@
+"""A text in the target's KV cache, computed once: where one generation or many of them start."""
+
+from collections.abc import Collection, Hashable
+
+import torch
+from torch import Tensor
+
+from selfdraft.decoding.clock import now
+from selfdraft.errors import StudyError
+from selfdraft.models.cache import KVCache
+from selfdraft.models.llama import Llama
+
+
+def cache_for(
+    owner: object, model: Llama, name: Hashable, batch: int, capacity: int, layers: int | None = None
+) -> KVCache:
+    """A KV cache for `owner`; with captured steps the one that they write to, by its name."""
+    if model.replays is None:
+        return model.new_cache(batch, capacity, layers)
+    model.replays.take(owner)
+    return model.replays.cache(name, batch, capacity, layers)
+
+
+class Prefill:
+    """All tokens of each prompt but the last in a cache with room for more, and their states at some depths.
+
+    A generation writes behind these tokens only, so that the next one may start from them again. `seconds` is
+    what the prompts took.
+    """
+
+    def __init__(self, target: Llama, prompts: list[list[int]], room: int, depths: Collection[int]) -> None:
+        """`room` more tokens must fit behind the longest prompt. Raises StudyError if they do not, or for an
+        empty prompt."""
+        for row, prompt in enumerate(prompts):
+            if not prompt:
+                raise StudyError(f"prompt {row}: empty; at least one token is needed")
+        longest = max(len(prompt) for prompt in prompts)
+        if longest + room > target.config.max_positions:
+            raise StudyError(
+                f"prompt of {longest} tokens and {room} more do not fit into the target's context of "
+                f"{target.config.max_positions}"
+            )
+        begin = now(target.device)
+        self.target, self.prompts = target, [list(prompt) for prompt in prompts]
+        self.cache = cache_for(self, target, "session", len(prompts), longest + room)
+        if target.replays is not None:
+            target.replays.filled = self
+        self.hidden: dict[int, Tensor | None] = dict.fromkeys(depths)  # [batch, longest - 1, hidden] at a depth
+        if longest > 1:
+            self._run([prompt[:-1] + [0] * (longest - len(prompt)) for prompt in prompts], 0)
+        self.seconds = now(target.device) - begin
+
+    def extend(self, tokens: list[int]) -> None:
+        """Append tokens to the one prompt; the last of them becomes the pending one."""
+        assert len(self.prompts) == 1, "one prompt alone can be continued"
+        self.check()
+        (prompt,) = self.prompts
+        self._run([[prompt[-1], *tokens[:-1]]], len(prompt) - 1)
+        prompt += tokens
+
+    def check(self) -> None:
+        """Raise StudyError if another text has been written over this one."""
+        if self.target.replays is not None and self.target.replays.filled is not self:
+            raise StudyError("decoding: another text has been read into this target's cache; read this one again")
+
+    @torch.inference_mode()
+    def _run(self, rows: list[list[int]], start: int) -> None:
+        """Take tokens through all layers at the same positions in each row, noting the states at the depths."""
+        target = self.target
+        step = target.step([start] * len(rows), len(rows[0]), self.cache.capacity)
+        hidden = target.embed(torch.tensor(rows, device=target.device))
+        done = 0
+        for depth in sorted({*self.hidden, target.config.n_layers}):
+            # The last layer's output is not needed, but its keys and values are.
+            hidden = target.run(hidden, done, depth, step, self.cache)
+            if depth in self.hidden:
+                before = self.hidden[depth]
+                self.hidden[depth] = hidden if before is None else torch.cat((before, hidden), dim=1)
+            done = depth

@@ -1,0 +1,117 @@
+"""The seconds of single steps (vanilla, a draft, a verification) by context: what a prediction of speed starts from.
+
+Measured apart from the runs that the prediction is compared with: in a process of its own, with drafts of full length,
+so that what is accepted plays no part. The loop itself does the steps and times them.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from selfdraft.decoding.drafter import Draft, Drafter
+from selfdraft.decoding.loop import Timings, cycles, vanilla
+from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.prefill import Prefill
+from selfdraft.decoding.session import Session
+from selfdraft.evaluation.rows import SETTINGS
+from selfdraft.models.llama import Llama
+
+COLUMNS = (*SETTINGS, "step", "context", "tokens", "round", "seconds", "dtype", "threads", "device")
+VANILLA_TOKENS = 3
+TIMED = 2  # cycles behind the first one, in which a drafter with a cache has nothing to catch up with
+
+Point = tuple[Drafter, int, Mapping[str, Any]]
+
+
+class NoDraft:
+    """Drafts nothing, at some depth: its cycles verify the pending token alone."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+
+    def start(self, session: Session) -> None: ...
+
+    def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
+        return Draft(session.pending[:, :0])
+
+
+def room_of(gamma: int) -> int:
+    """Tokens that must fit behind a context."""
+    return (TIMED + 2) * (gamma + 1)
+
+
+def text_of(tokens: Sequence[int], length: int) -> list[int]:
+    """`length` tokens in which the last ones have stood before, so that a lookup finds a draft of full length."""
+    begin = list(tokens[: max(1, length // 2)])
+    return (begin * (length // len(begin) + 1))[:length]
+
+
+def _cycle(
+    target: Llama, drafter: Drafter, start: Prefill, policy: Policy, gamma: int, generator: torch.Generator
+) -> tuple[float, float, int]:
+    """Mean seconds of drafting and of verifying in a cycle, and the tokens drafted in it."""
+    timings = Timings()
+    loop = cycles(
+        *(target, drafter, start.prompts, policy, gamma, (TIMED + 1) * (gamma + 1), generator),
+        timings=timings,
+        prefill=start,
+        whole=True,
+    )
+    next(loop)
+    before = timings.draft_s, timings.verify_s
+    drafted = [cycle.drafted for cycle, _ in zip(loop, range(TIMED), strict=False)]
+    count = len(drafted)
+    return (timings.draft_s - before[0]) / count, (timings.verify_s - before[1]) / count, min(drafted)
+
+
+def step_rows(
+    target: Llama,
+    points: Sequence[Point],
+    tokens: Sequence[int],
+    policy: Policy,
+    contexts: Sequence[int],
+    rounds: int,
+    seed: int,
+) -> Iterator[dict[str, Any]]:
+    """A row a step, `rounds` times at each context, all steps in a new order each time; one uncounted round first.
+
+    `points` are (drafter that never stops early, gamma, settings columns); `tokens` a text to fill the contexts with.
+    `tokens` of a row: drafted ones of a draft, those verified together of a verification. A verification of one token
+    is measured once a depth, for all points there.
+    """
+    shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in points), "")}
+    shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
+    shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
+    gamma = max((gamma for _, gamma, _ in points), default=1)
+    depths = {0, *(drafter.depth for drafter, _, _ in points)}
+    work: list[Point | None] = [*points, *((NoDraft(depth), 1, {}) for depth in sorted(depths))]
+    work = [part for point in work for part in (None, point)]  # a vanilla step beside each
+    order = random.Random(seed)
+    for number in tqdm(range(-1, rounds), unit="round", desc=f"steps {policy.name}", disable=None):
+        for context in order.sample(contexts, len(contexts)):
+            start = Prefill(target, [text_of(tokens, context)], room_of(gamma), depths)
+            here = {**shared, "context": context, "round": number}
+            for part in order.sample(work, len(work)):
+                generator = torch.Generator(target.device).manual_seed(seed)
+                made: list[dict[str, Any]] = []
+                if part is None:
+                    result = vanilla(target, start.prompts, policy, VANILLA_TOKENS, generator, prefill=start)
+                    seconds = result.timings.decode_s / VANILLA_TOKENS
+                    made = [{"drafter": "vanilla", "step": "vanilla", "tokens": 1, "seconds": seconds}]
+                elif isinstance(part[0], NoDraft):
+                    _, verify, _ = _cycle(target, part[0], start, policy, 1, generator)
+                    same = [settings for drafter, _, settings in points if drafter.depth == part[0].depth]
+                    made = [{**settings, "step": "verify", "tokens": 1, "seconds": verify} for settings in same]
+                else:
+                    drafter, longest, settings = part
+                    draft, verify, drafted = _cycle(target, drafter, start, policy, longest, generator)
+                    if drafted:
+                        made = [
+                            {**settings, "step": "draft", "tokens": drafted, "seconds": draft},
+                            {**settings, "step": "verify", "tokens": drafted + 1, "seconds": verify},
+                        ]
+                if number >= 0:
+                    yield from ({**here, **row} for row in made)
