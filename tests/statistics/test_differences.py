@@ -72,11 +72,13 @@ def raw_tables(folder, units=UNITS, lacking=()):
             ]
             acceptance += [made | {"prompt": f"p{unit}", "cycle": n, **cycle} for n, cycle in enumerate(cycles)]
             seconds = 10 / (1 + level(made)) * how
-            run = {"prompt": f"p{unit}", "repeat": 0, "new_tokens": 10, "decode_s": seconds}
+            run = {"prompt": f"p{unit}", "repeat": 0, "pair": 0}
+            run |= {"new_tokens": 10, "cycles": 5, "decode_s": seconds}
             if ("speed", number) not in lacking:
                 speed.append(made | {"method": "speculative", **run})
     for unit, how in enumerate(hard):
         base = {"policy": "greedy", "dataset": "chats", "method": "vanilla", "prompt": f"p{unit}", "repeat": 0}
+        base["pair"] = 0
         speed.append(base | {"new_tokens": 10, "decode_s": 10 * how})
     return {
         "quality": table(folder / "quality.csv", "quality", quality),

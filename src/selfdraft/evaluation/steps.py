@@ -52,7 +52,11 @@ def text_of(tokens: Sequence[int], length: int) -> list[int]:
 def _cycle(
     target: Llama, drafter: Drafter, start: Prefill, policy: Policy, gamma: int, generator: torch.Generator
 ) -> tuple[float, float, int]:
-    """Mean seconds of drafting and of verifying in a cycle, and the tokens drafted in it."""
+    """Seconds of drafting and of verifying in a cycle, and the tokens drafted in it.
+
+    The mean of the cycles behind the first that drafted `gamma` tokens; of the first one where a draft depends on
+    what was found in the text (lookup) and only the first is sure to find something.
+    """
     timings = Timings()
     loop = cycles(
         *(target, drafter, start.prompts, policy, gamma, (TIMED + 1) * (gamma + 1), generator),
@@ -60,11 +64,14 @@ def _cycle(
         prefill=start,
         whole=True,
     )
-    next(loop)
-    before = timings.draft_s, timings.verify_s
-    drafted = [cycle.drafted for cycle, _ in zip(loop, range(TIMED), strict=False)]
-    count = len(drafted)
-    return (timings.draft_s - before[0]) / count, (timings.verify_s - before[1]) / count, min(drafted)
+    found, before = [], (0.0, 0.0)
+    for cycle, _ in zip(loop, range(TIMED + 1), strict=False):
+        after = timings.draft_s, timings.verify_s
+        found.append((after[0] - before[0], after[1] - before[1], cycle.drafted))
+        before = after
+    chosen = [one for one in found[1:] if one[2] == found[0][2]] or found[:1]
+    draft, verify = (sum(one[part] for one in chosen) / len(chosen) for part in (0, 1))
+    return draft, verify, chosen[0][2]
 
 
 def step_rows(

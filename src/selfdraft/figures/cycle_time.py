@@ -1,6 +1,7 @@
 """Where the time of a cycle goes: draft, verify, accept and the rest, beside the prediction and a vanilla step."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,14 @@ def bars(ax: Axes, rows: pd.DataFrame) -> None:
         begin = begin + value
     told = have["predicted_cycle_ms"].to_numpy(float)
     if np.isfinite(told).any():
-        look = {"linestyle": "", "marker": "|", "markersize": 9, "markeredgewidth": 1.2, "color": "k", "zorder": 3.5}
+        look: dict[str, Any] = {
+            "linestyle": "",
+            "marker": "|",
+            "markersize": 9,
+            "markeredgewidth": 1.2,
+            "color": "k",
+            "zorder": 3.5,
+        }
         ax.plot(told, at, label="predicted draft + verify", **look)
     step = 1000.0 / float(have["vanilla_tps"].mean())  # all points of a policy share their vanilla runs
     if math.isfinite(step):

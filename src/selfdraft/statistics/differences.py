@@ -9,16 +9,16 @@ pair by itself; among a hundred pairs without a difference five have a 95 % inte
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from selfdraft.statistics import cost_model
 from selfdraft.statistics.bootstrap import Bootstrap, Estimate
 from selfdraft.statistics.columns import CHECKPOINT, SETTINGS
 from selfdraft.statistics.raw_tables import read_raw, setting
+from selfdraft.statistics.speeds import speedup_columns, speedup_of
 from selfdraft.statistics.tables import cell, groups, note, number_text
 
 VARIED = ("drafter", "layer", "T", "capacity", "objective", "seed", "gamma", "drafting")
@@ -45,13 +45,6 @@ def acceptance_sums(rows: pd.DataFrame) -> Sums:
     """By prompt: tokens accepted, and the cycles that could accept all."""
     whole = rows[rows["cut"] == 0]
     return _sums(whole, "prompt", over=whole["accepted"], under=1.0)
-
-
-def speed_sums(rows: pd.DataFrame, vanilla: pd.DataFrame) -> Sums:
-    """By prompt: a draft's tokens and seconds, and those of the vanilla runs of the same prompt."""
-    ours = _sums(rows, "prompt", over=rows["new_tokens"], under=rows["decode_s"])
-    base = _sums(vanilla, "prompt", base=vanilla["new_tokens"], base_s=vanilla["decode_s"])
-    return ours.join(base, how="inner")
 
 
 def _sums(rows: pd.DataFrame, unit: str, **columns: Any) -> Sums:
@@ -92,16 +85,17 @@ class Tables:
         if measure == "accepted_mean":
             return acceptance_sums(self.acceptance[key]) if key in self.acceptance else None
         vanilla = self.vanilla.get((point["policy"], point["dataset"]))
-        return None if key not in self.speed or vanilla is None else speed_sums(self.speed[key], vanilla)
+        return None if key not in self.speed or vanilla is None else speedup_columns(self.speed[key], vanilla)
 
     def value(self, point: Mapping[str, str], measure: str) -> float | None:
         """The measure itself, as in results.csv."""
         sums = self.sums(point, measure)
         if sums is None or sums.empty:
             return None
+        if measure == "speedup":
+            return float(speedup_of(*sums.to_numpy(float).T))
         total = sums.sum()
-        rate = float(total["over"] / total["under"])
-        return rate if measure != "speedup" else rate / float(total["base"] / total["base_s"])
+        return float(total["over"] / total["under"])
 
     def compared(self, first: Mapping[str, str], second: Mapping[str, str], measure: str) -> Estimate:
         """The second's value less the first's, its interval paired by unit; empty if either was not measured."""
@@ -120,16 +114,18 @@ class Tables:
         if a is None or b is None:
             return Estimate()
         both = a.add_suffix("_first").join(b.add_suffix("_second"), how="inner")
-        columns = [both[f"{name}_{side}"] for side in ("first", "second") for name in ("over", "under")]
-        statistic: Callable[..., Any] = lambda n, s, m, t: difference((n, s), (m, t))  # noqa: E731
-        if measure == "speedup":
-            columns += [both["base_first"], both["base_s_first"]]
+        columns = list(both.to_numpy(float).T)
+        between = len(a.columns)  # those of the second begin there
 
-            def statistic(n: Any, s: Any, m: Any, t: Any, base: Any, base_s: Any) -> Any:
-                return cost_model.rate_ratio(m, t, base, base_s) - cost_model.rate_ratio(n, s, base, base_s)
+        def statistic(*sums: Any) -> Any:
+            first, second = sums[:between], sums[between:]
+            if measure == "speedup":
+                return speedup_of(*second) - speedup_of(*first)
+            (n, s), (m, t) = ([column.sum(axis=-1) for column in side] for side in (first, second))
+            return difference((n, s), (m, t))
 
         unit = "conversations" if measure in QUALITY else "prompts"
-        made = self.bootstrap.estimate(statistic, columns, ("difference", *key), unit)
+        made = self.bootstrap.estimate_units(statistic, columns, ("difference", *key), unit)
         if len(both) == len(a) == len(b) or made.note or made.value is None:
             return made
         return Estimate(made.value, made.low, made.high, f"over {len(both)} shared {unit}")

@@ -104,31 +104,18 @@ class Speeds:
     def prompts(self) -> pd.Index:
         return pd.Index(sorted(self.rows["prompt"].unique()))
 
-    def ratios(self, base: pd.DataFrame) -> tuple["pd.Series[float]", str]:
-        """Logarithm of a baseline step over a cycle, for each run that has a baseline beside it; by prompt.
-
-        Beside it: the baseline's run of the same prompt, repeat and pair; of a baseline that ran less often
-        (transformers) the prompt's own. The note says if runs are left out.
-        """
-        step = base.assign(step=base["decode_s"] / base["new_tokens"])
-        both = self.rows.merge(step[["prompt", "repeat", "pair", "step"]], on=["prompt", "repeat", "pair"])
-        if both.empty:
-            both = self.rows.merge(step.groupby("prompt")["step"].median().reset_index(), on="prompt")
-        cycle = both["decode_s"] / both["cycles"]
-        shared = both["prompt"].nunique()
-        whole = len(both) == len(self.rows)
-        note = "" if whole else f"over {shared} shared prompts"
-        return pd.Series(np.log((both["step"] / cycle).to_numpy(float)), index=both["prompt"]), note
+    def left_out(self, columns: pd.DataFrame, base: pd.DataFrame) -> str:
+        """A note if not all prompts have both sides."""
+        have = len(columns)
+        return (
+            "" if have == self.rows["prompt"].nunique() == base["prompt"].nunique() else f"over {have} shared prompts"
+        )
 
     def speedup(self, name: str, base: pd.DataFrame) -> None:
         """tokens per cycle × the middle ratio of the baseline's step to a cycle."""
-        ratios, note = self.ratios(base)
-        if ratios.empty:
-            return
-        units = pd.Index(sorted(ratios.index.unique()))
-        counts = self.rows[self.rows["prompt"].isin(units)].groupby("prompt", sort=True)[["new_tokens", "cycles"]].sum()
-        columns = [counts["new_tokens"].to_numpy(float), counts["cycles"].to_numpy(float), *by_repeat(ratios, units)]
-        self.put(name, speedup_of, columns, note)
+        columns = speedup_columns(self.rows, base)
+        if len(columns):
+            self.put(name, speedup_of, list(columns.to_numpy(float).T), self.left_out(columns, base))
 
     def predicted(self, accepted: pd.DataFrame, steps: Steps) -> None:
         """predicted_speedup and predicted_cycle_ms from acceptance rows and step times, and efficiency.
@@ -151,19 +138,17 @@ class Speeds:
         self.put("predicted_speedup", predict, [sums[name].to_numpy(float) for name in sums])
         lasting = [sums[name].to_numpy(float) for name in ("seconds", "cycles")]
         self.put("predicted_cycle_ms", lambda s, k: 1000.0 * s.sum(axis=-1) / k.sum(axis=-1), lasting)
-        ratios, note = self.ratios(self.vanilla)
-        if ratios.empty:
+        timed = speedup_columns(self.rows, self.vanilla)
+        if timed.empty:
             return
-        units = pd.Index(sorted({*sums.index, *ratios.index}))
-        counts = self.rows[self.rows["prompt"].isin(ratios.index)].groupby("prompt")[["new_tokens", "cycles"]].sum()
-        both = pd.concat([sums.add_prefix("told_"), counts], axis=1).reindex(units).fillna(0.0)
+        both = pd.concat([sums.add_prefix("told_"), timed], axis=1).sort_index()
+        both = both.fillna({name: 0.0 for name in both if not str(name).startswith("ratio")})  # counts of none
 
         def efficiency(a: Floats, k: Floats, s: Floats, *others: Floats) -> Any:
             return cost_model.efficiency(speedup_of(*others), predict(a, k, s))
 
-        self.put(
-            "efficiency", efficiency, [both[name].to_numpy(float) for name in both] + by_repeat(ratios, units), note
-        )
+        note = self.left_out(timed, self.vanilla)
+        self.put("efficiency", efficiency, list(both.to_numpy(float).T), note)
 
 
 def speedup_of(tokens: Floats, cycles: Floats, *ratios: Floats) -> Any:

@@ -18,7 +18,5 @@ def disturbed_runs(path: str | Path = "results/speed.csv") -> list[str]:
         for policy in bad
     ]
     if lines:
-        lines.append(
-            f"See `disturbed` in results.csv; remove {Path(path).parent}/raw/speed to time them again on a quiet machine."
-        )
+        lines.append(f"See `disturbed` in results.csv; remove {Path(path).parent}/raw/speed to time them again.")
     return lines
