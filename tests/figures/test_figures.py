@@ -198,5 +198,7 @@ def test_a_log_that_starts_at_zero_is_drawn(tmp_path):
     log = tmp_path / "checkpoints" / "layer29_T1.0_head" / "train_log.jsonl"
     log.parent.mkdir(parents=True)
     lines = [(0, None, 0.0), (1, 1e-4, None), (2, 1e-5, 1e-6)]
-    log.write_text("".join(json.dumps({"tokens": t, "loss": loss, "held_out_kl": kl}) + "\n" for t, loss, kl in lines))
+    log.write_text(
+        "".join(json.dumps({"tokens": t, "loss": loss, "validation_kl": kl}) + "\n" for t, loss, kl in lines)
+    )
     assert drawn("training_curves", tmp_path, {}).axes[1].get_ylim()[0] == 0

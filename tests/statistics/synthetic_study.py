@@ -242,7 +242,7 @@ def log_lines(point, rng):
             "tokens": step * 1024,
             "loss": None if step == 0 else loss,
             "lr": 1e-3,
-            "held_out_kl": held_out,
+            "validation_kl": held_out,
             "tokens_per_second": 850.0,
         }
 

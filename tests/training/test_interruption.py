@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 
 import pytest
@@ -70,18 +71,39 @@ def test_killed_before_the_first_state_it_starts_anew(study):
     assert result(study / "early") == result(study / "whole")
 
 
-def test_sigterm_saves_the_state_and_says_so(study):
-    state = study / "state" / "stopped.safetensors"
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_and_ctrl_c_save_the_state_and_say_so(study, how):
+    state = study / "state" / f"stopped{how}.safetensors"
     words = training(study, "stopped", "--state", state, "--save-steps", 3, drafts=DRAFTS)
     process = start(words)
     assert wait_for(state.exists, process)
-    _, errors = kill(process, signal.SIGTERM)
-    assert process.returncode == 143
+    _, errors = kill(process, how)
+    assert process.returncode == 128 + how
     assert "selfdraft train: stopped after step" in errors
     assert f"state saved in {state}; start again to go on" in errors
     assert not (study / "stopped").exists() or not list((study / "stopped").iterdir())
     stage(*words)
     assert result(study / "stopped") == result(study / "whole")
+    shutil.rmtree(study / "stopped")
+
+
+def test_the_log_can_be_read_beside_the_state_while_it_is_written(study):
+    state = study / "state" / "live.safetensors"
+    words = training(study, "live", "--state", state, "--save-steps", 2)
+    live = state.with_name("live.train_log.jsonl")
+    seen = []
+    for _ in range(2):  # killed, and started again: whole lines, each step once
+        process = start(words)
+        assert wait_for(lambda: state.exists() and live.exists() and live.read_text().count("\n") > 4, process)
+        lines = [json.loads(line) for line in live.read_text().rpartition("\n")[0].splitlines()]
+        assert [line["step"] for line in lines] == list(range(len(lines)))
+        kill(process)
+        seen.append(live.read_text())
+    stage(*words)
+    final = (study / "live/layer1_T1.0_head_block/train_log.jsonl").read_text()
+    assert final.startswith(seen[0].rpartition("\n")[0])
+    assert not live.exists()
+    assert not state.exists()
 
 
 def test_a_state_of_another_configuration_is_refused_and_stays(study):
@@ -130,7 +152,9 @@ def test_a_diverging_run_keeps_the_state_from_before(study):
 def test_the_log_holds_nothing_that_depends_on_the_machines_speed(study):
     for path in (study / "whole").rglob("train_log.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        assert {tuple(line) for line in lines} == {("step", "tokens", "loss", "lr", "held_out_kl")}
+        assert {tuple(line) for line in lines} == {
+            ("step", "tokens", "loss", "lr", "rates", "grad_norm", "validation_kl")
+        }
 
 
 @pytest.mark.parametrize(
@@ -145,6 +169,12 @@ def test_the_log_holds_nothing_that_depends_on_the_machines_speed(study):
 def test_the_state_is_saved_by_steps_or_by_time(tmp_path, steps, seconds, due):
     saving = Saving(tmp_path / "state.safetensors", {}, steps, seconds)
     assert [saving.due(step) for step in (1, 2, 3, 4)] == due
+
+
+def test_a_state_that_takes_long_to_save_is_saved_more_rarely(tmp_path):
+    saving = Saving(tmp_path / "state.safetensors", {}, 0, 1e-9)
+    saving.cost = 1000.0
+    assert not saving.due(1)
 
 
 def test_the_help_names_the_state():

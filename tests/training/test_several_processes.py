@@ -52,7 +52,7 @@ def test_two_processes_train_what_one_trains(study, launcher, online):
         for ours, theirs in zip(*logs, strict=True):
             ours, theirs = json.loads(ours), json.loads(theirs)
             assert (ours["step"], ours["tokens"]) == (theirs["step"], theirs["tokens"])
-            for value in ("loss", "held_out_kl"):
+            for value in ("loss", "validation_kl"):
                 assert ours[value] == (
                     theirs[value] if theirs[value] is None else pytest.approx(theirs[value], rel=1e-4)
                 )

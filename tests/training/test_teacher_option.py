@@ -43,7 +43,7 @@ def test_the_draft_learns_from_the_teacher_and_the_checkpoint_says_so(study):
     config = json.loads((study / "out/config.json").read_text())
     assert config["teacher"]["hidden_size"] == 96
     assert config["target"]["hidden_size"] == 64
-    assert config["summary"]["held_out_kl"] < config["summary"]["untrained_held_out_kl"]
+    assert config["summary"]["validation_kl"] < config["summary"]["untrained_validation_kl"]
 
 
 def test_a_teacher_with_more_tokens_is_refused(study):

@@ -167,7 +167,7 @@ def test_the_new_capacity_is_trained_and_has_as_many_parameters_as_the_document_
     assert int(row["trained_parameters"]) == 2 * HIDDEN
     assert row["identical"] == "1"
     log = (extended / "results/checkpoints/layer1_T1.0_bias/train_log.jsonl").read_text().splitlines()
-    seen = [line["held_out_kl"] for line in map(json.loads, log) if line["held_out_kl"] is not None]
+    seen = [line["validation_kl"] for line in map(json.loads, log) if line["validation_kl"] is not None]
     assert min(seen) < seen[0]
     assert load_file(extended / "results/checkpoints/layer1_T1.0_bias/draft.safetensors")["bias"].abs().max() > 0
 

@@ -154,7 +154,7 @@ def test_each_checkpoint_says_how_it_was_made(tiny):
         assert len(config["config_hash"]) == 12
         first = json.loads((folder / "train_log.jsonl").read_text().splitlines()[0])
         assert first["step"] == 0
-        assert first["held_out_kl"] is not None
+        assert first["validation_kl"] is not None
 
 
 def test_provenance_json_tells_what_made_the_results(tiny):

@@ -66,7 +66,7 @@ rule train:
     threads: 1
     resources:
         gpu=1,
-        # The state is saved every ten minutes, and every so many steps too if this is not 0.
+        # The state is saved every minute, and every so many steps too if this is not 0.
         save_steps=0,
         mem_mb=4000,
         runtime=240,

@@ -8,7 +8,6 @@ from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.errors import StudyError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
@@ -46,8 +45,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--out-dir", required=True, help="checkpoint folder to write; with --drafts, the folder of them"
     )
     parser.add_argument("--state", help="file that keeps the state of a run that is interrupted; taken up from there")
-    parser.add_argument("--save-minutes", type=float, default=10, help="save the state this often; 0: not by time")
+    parser.add_argument("--save-minutes", type=float, default=1, help="save the state this often; 0: not by time")
     parser.add_argument("--save-steps", type=int, default=0, help="save the state every so many steps; 0: not by steps")
+    parser.add_argument(
+        "--tensorboard", help="folder for TensorBoard's event files too (needs the package tensorboard)"
+    )
+    parser.add_argument("--wandb", help="project of Weights & Biases for the log too (needs the package wandb)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--processes", type=int, default=1, help="train with so many, a GPU each (accelerate launch)")
     parser.add_argument("--threads", type=int, help="CPU threads of all processes (default: torch's own choice)")
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.training.saved import Saving
     from selfdraft.training.settings import Settings
     from selfdraft.training.states import CapturedStates, ComputedStates, States
+    from selfdraft.training.trackers import all_of
     from selfdraft.training.trainer import Stopped, Trainer
 
     raw = json_option(args.settings, "--settings") | {
@@ -119,6 +123,14 @@ def run(args: argparse.Namespace) -> None:
         folders = [
             stack.enter_context(whole_folder(draft.folder, FILES)) if processes.first else None for draft in chosen
         ]
+        beside = [
+            log_beside(args.state, Path(draft.folder).name, len(chosen)) if args.state and processes.first else None
+            for draft in chosen
+        ]
+        logs = [
+            all_of([log_in(folder, stack), *following(live, stack), *trackers(args, Path(draft.folder).name, folder)])
+            for draft, folder, live in zip(chosen, folders, beside, strict=True)
+        ]
         trainer = Trainer(
             target,
             teacher or target,
@@ -127,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
             states("train"),
             states("validation"),
             settings,
-            [log_in(folder, stack) for folder in folders],
+            logs,
             processes,
         )
         saving = None
@@ -135,12 +147,13 @@ def run(args: argparse.Namespace) -> None:
             shape = {"drafts": [list(draft[:3]) for draft in chosen], "training": raw, **identities}
             saving = Saving(Path(args.state), shape, args.save_steps, 60 * args.save_minutes)
         try:
-            summaries = trainer.run(saving, stop_at_sigterm())
+            summaries = trainer.run(saving, asked := Asked())
         except Stopped as stopped:
             kept = (
                 f"state saved in {args.state}; start again to go on" if stopped.saved else "nothing was saved (--state)"
             )
-            raise SystemExit(terminated(f"stopped after step {stopped.step} of {len(trainer.plan)}; {kept}")) from None
+            message = f"stopped after step {stopped.step} of {len(trainer.plan)}; {kept}"
+            raise SystemExit(terminated(message, asked.signal)) from None
         for trained, choice, folder, summary in zip(drafts, chosen, folders, summaries, strict=True):
             if folder is None:
                 continue
@@ -169,6 +182,9 @@ def run(args: argparse.Namespace) -> None:
             write_json(folder / "config.json", config)
     if saving is not None and processes.first:
         saving.remove()
+        for live in beside:
+            if live is not None:
+                live.unlink(missing_ok=True)
     processes.leave()
 
 
@@ -211,20 +227,62 @@ def chosen_drafts(args: argparse.Namespace, objective: str, seed: int) -> list[C
     return found
 
 
-def stop_at_sigterm() -> "threading.Event":
-    """An event that SIGTERM sets: schedulers send it before they end a job."""
-    import signal
-    import threading
+def log_beside(state: str, name: str, drafts: int) -> "Path":
+    """Where the log can be read while it is written: beside the state, until the checkpoint holds it."""
+    from pathlib import Path
 
-    asked = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    return asked
+    path = Path(state)
+    return path.with_name(f"{path.stem}{'' if drafts == 1 else f'.{name}'}.train_log.jsonl")
 
 
-def terminated(message: str) -> int:
-    """Say why, and return the exit status of a process that SIGTERM ended: the work is not done."""
+def following(path: "Path | None", stack: "ExitStack") -> "list[Callable[[str], object]]":
+    """What writes each line to `path` at once; a run that goes on tells its former lines again."""
+    if path is None:
+        return []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = stack.enter_context(path.open("w", encoding="utf-8", buffering=1))
+    return [lambda line: file.write(line + "\n")]
+
+
+def trackers(args: argparse.Namespace, name: str, folder: "Path | None") -> "list[Callable[[str], object]]":
+    """The services that the options name; only for the process that writes."""
+    from selfdraft.training.trackers import tensorboard, wandb
+
+    found = []
+    if args.tensorboard and folder is not None:
+        found.append(tensorboard(args.tensorboard, name))
+    if args.wandb and folder is not None:
+        found.append(wandb(args.wandb, name))
+    return found
+
+
+class Asked:
+    """Whether SIGTERM (of a scheduler that ends a job) or SIGINT (Ctrl-C) came. A second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        import signal
+        import threading
+
+        self.signal = 0
+        if threading.current_thread() is threading.main_thread():
+            for each in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(each, self._came)
+
+    def _came(self, number: int, frame: object) -> None:
+        import signal
+
+        self.signal = number
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self.signal != 0
+
+
+def terminated(message: str, signal: int) -> int:
+    """Say why, and return the exit status of a process that the signal ended: the work is not done."""
     import sys
 
     print(f"selfdraft train: {message}", file=sys.stderr)
-    return 143
+    return 128 + (signal or 15)

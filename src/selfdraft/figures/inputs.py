@@ -131,7 +131,7 @@ def read_log(path: Path) -> Log:
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-            lines.append({key: line.get(key) for key in ("tokens", "loss", "held_out_kl")})
+            lines.append({key: line.get(key) for key in ("tokens", "loss", "validation_kl")})
         except (json.JSONDecodeError, AttributeError):
             raise StudyError(f"{path}: line {number}: not a JSON object; is the file cut short?") from None
     if not lines:
@@ -141,7 +141,7 @@ def read_log(path: Path) -> Log:
     try:
         table = pd.DataFrame(lines).astype(float)
     except (TypeError, ValueError):
-        raise StudyError(f"{path}: tokens, loss and held_out_kl are not all numbers or null") from None
+        raise StudyError(f"{path}: tokens, loss and validation_kl are not all numbers or null") from None
     return Log(path.parent.name, settings, table)
 
 

@@ -1,4 +1,4 @@
-"""Training: loss and held-out KL against the tokens trained on, a line per checkpoint."""
+"""Training: loss and validation KL against the tokens trained on, a line per checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from selfdraft.figures.inputs import Inputs, Log
 # are several), marker T; the seeds of one draft look alike
 KEYS = ("layer", "capacity", "T")
 LEAST = 0.1  # below this the axis is linear
-PANELS = {"loss": "training loss (nats/token)", "held_out_kl": "held-out KL (nats/token)"}
+PANELS = {"loss": "training loss (nats/token)", "validation_kl": "validation KL (nats/token)"}
 
 
 def look(settings: Mapping[str, Any], have: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def key_handles(have: Mapping[str, list[Any]]) -> list[Line2D]:
 
 
 def draw(inputs: Inputs) -> Figure:
-    """Two panels over tokens, logarithmic upwards; held-out KL is logged now and then, at the markers."""
+    """Two panels over tokens, logarithmic upwards; validation KL is logged now and then, at the markers."""
     logs = told_apart(inputs.logs())
     have = {key: list(dict.fromkeys(log.settings.get(key) for log in logs)) for key in KEYS}
     have["T"].sort(key=lambda value: value or 0.0)

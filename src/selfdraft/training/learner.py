@@ -22,7 +22,7 @@ def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
 
 
 class Learner:
-    """AdamW on the trained parameters of `draft`; keeps the tensors of the lowest held-out KL seen.
+    """AdamW on the trained parameters of `draft`; keeps the tensors of the lowest validation KL seen.
 
     `log` takes one JSON line a step; the first line is the untrained draft.
     """
@@ -38,40 +38,46 @@ class Learner:
             {"params": parameters, "lr": settings.rate(part), "base": settings.rate(part)}
             for part, parameters in draft.parameter_groups().items()
         ]
+        self.parts = list(draft.parameter_groups())
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True)
         self.lines: list[str] = []
         self._log = log
         self.untrained = self.best = math.inf
         self.best_step = 0
         self.best_tensors: list[Tensor] = []
-        self.left_out = 0.0  # the teacher's mass outside its top k, held-out mean
+        self.left_out = 0.0  # the teacher's mass outside its top k, mean over the validation text
 
-    def begin(self, held_out_kl: float, left_out: float) -> None:
+    def begin(self, validation_kl: float, left_out: float) -> None:
         """Note the untrained draft."""
-        self.untrained = self.best = held_out_kl
+        self.untrained = self.best = validation_kl
         self.left_out = left_out
         self.best_tensors = self.copies()
-        self.write({"step": 0, "tokens": 0, "loss": None, "lr": 0.0, "held_out_kl": held_out_kl})
+        nothing = dict.fromkeys(self.parts, 0.0)
+        row = {"step": 0, "tokens": 0, "loss": None, "lr": 0.0, "rates": nothing, "grad_norm": None}
+        self.write(row | {"validation_kl": validation_kl})
 
-    def update(self, factor: float) -> float:
-        """One step of the optimiser at the learning rates times `factor`; returns the largest of them."""
+    def update(self, factor: float) -> tuple[dict[str, float], float]:
+        """One step of the optimiser at the learning rates times `factor`.
+
+        Returns the rate of each part, and the norm of the gradient before it was clipped.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * factor
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.clip))
         self.optimiser.step()
         for parameter in self.parameters:
             keep_for_next_step(parameter)
-        return max(group["lr"] for group in self.optimiser.param_groups)
+        return {part: group["lr"] for part, group in zip(self.parts, self.optimiser.param_groups, strict=True)}, norm
 
-    def measured(self, step: int, held_out_kl: float, vocab: int) -> None:
+    def measured(self, step: int, validation_kl: float, vocab: int) -> None:
         """Keep the tensors if they are the best so far. Raises StudyError if training has diverged."""
-        if not held_out_kl <= 2 * max(self.untrained, math.log(vocab)):
+        if not validation_kl <= 2 * max(self.untrained, math.log(vocab)):
             raise StudyError(
-                f"training: diverged at step {step}: held-out KL {held_out_kl:.3g} nats, "
+                f"training: diverged at step {step}: validation KL {validation_kl:.3g} nats, "
                 f"untrained {self.untrained:.3g}; lower training.learning_rate"
             )
-        if held_out_kl < self.best:
-            self.best, self.best_step, self.best_tensors = held_out_kl, step, self.copies()
+        if validation_kl < self.best:
+            self.best, self.best_step, self.best_tensors = validation_kl, step, self.copies()
 
     def write(self, row: dict[str, Any]) -> None:
         """One line of the log; nothing in it depends on the machine's speed."""

@@ -18,6 +18,7 @@ from selfdraft.errors import StudyError
 from selfdraft.files import remove_abandoned, saving_tensors, whole_file
 from selfdraft.training.learner import Learner
 
+LARGEST_SHARE = 0.05  # of the time may go into saving by time
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 NUMBERS = ("untrained", "best", "best_step", "left_out")  # of a learner
 
@@ -25,6 +26,8 @@ NUMBERS = ("untrained", "best", "best_step", "left_out")  # of a learner
 @dataclass
 class Saving:
     """Where and when the state is saved: every `steps` steps, or after `seconds` (0: not for this reason).
+
+    A large state on a slow disk is saved by time more rarely, so that the rest of the time is trained in.
 
     `run` is everything that shapes the result, as JSON values; a state of another `run` is refused.
     """
@@ -34,14 +37,17 @@ class Saving:
     steps: int = 0
     seconds: float = 0.0
     last: float = field(default_factory=time.monotonic)
+    cost: float = 0.0  # seconds of the last save
 
     def due(self, step: int) -> bool:
         """Whether the state should be saved after this step."""
-        by_time = self.seconds > 0 and time.monotonic() - self.last >= self.seconds
+        wait = max(self.seconds, self.cost / LARGEST_SHARE)
+        by_time = self.seconds > 0 and time.monotonic() - self.last >= wait
         return by_time or (self.steps > 0 and step % self.steps == 0)
 
     def save(self, learners: Sequence[Learner], step: int, tokens: int) -> None:
         """Write the state after `step` steps. A kill at any moment leaves the former state or this one."""
+        begin = time.monotonic()
         tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
         progress: dict[str, Any] = {"step": step, "tokens": tokens, "learners": []}
         for number, learner in enumerate(learners):
@@ -59,6 +65,7 @@ class Saving:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
         self.last = time.monotonic()
+        self.cost = self.last - begin
 
     def take_up(self, learners: Sequence[Learner]) -> tuple[int, int] | None:
         """Put the saved state, if there is one, into the learners; returns its (step, tokens).

@@ -2,10 +2,9 @@
 
 import math
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,11 +17,18 @@ from selfdraft.training.batches import label_counts, make_batch, shares, steps
 from selfdraft.training.learner import Learner, learning_rate_factor
 from selfdraft.training.losses import Products, head_kls, head_losses
 from selfdraft.training.processes import Processes
+from selfdraft.training.progress import Progress
 from selfdraft.training.saved import Saving
 from selfdraft.training.settings import DTYPES, Settings
 from selfdraft.training.states import Loaded, States
 
-CHECKED_TOGETHER = 2048  # labels of held-out text that are looked at together
+CHECKED_TOGETHER = 2048  # labels of validation text that are looked at together
+
+
+class Stop(Protocol):
+    """What says whether training is to stop, such as an event of `threading`."""
+
+    def is_set(self) -> bool: ...
 
 
 class Stopped(Exception):
@@ -94,12 +100,12 @@ class Trainer:
             )
         ]
 
-    def run(self, saving: Saving | None = None, stop: threading.Event | None = None) -> list[dict[str, Any]]:
-        """Train to the end and leave each draft with the tensors of the lowest held-out KL seen.
+    def run(self, saving: Saving | None = None, stop: Stop | None = None) -> list[dict[str, Any]]:
+        """Train to the end and leave each draft with the tensors of the lowest validation KL seen.
 
         A state that `saving` has is taken up. Returns a summary for each checkpoint's config. Raises
         Stopped after `stop` was set, with the state saved; StudyError when a loss is not finite, the
-        held-out KL diverges, or the state is not this run's.
+        validation KL diverges, or the state is not this run's.
         """
         settings, vocab = self.settings, self.target.config.vocab_size
         total, warmup = len(self.plan), math.ceil(settings.warmup_fraction * len(self.plan))
@@ -117,7 +123,7 @@ class Trainer:
             tqdm.write(f"training goes on after step {first} of {total}", file=sys.stderr)
         learnt, busy = 0, 0.0
         label = f"train {', '.join(f'{x.draft.layer} {x.draft.capacity}' for x in self.learners)}"
-        bar = tqdm(total=total, initial=first, unit="step", desc=label, disable=None if self.processes.first else True)
+        progress = Progress(total, first, label, self.processes.first)
         for done in range(first + 1, total + 1):
             begin = time.perf_counter()
             losses, stopping = self._gradients(self.plan[done - 1], stop is not None and stop.is_set())
@@ -125,24 +131,24 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise StudyError(f"training: loss is {loss:g} at step {done}; lower training.learning_rate")
             factor = learning_rate_factor(done - 1, total, warmup)
-            rates = [learner.update(factor) for learner in self.learners]
+            updates = [learner.update(factor) for learner in self.learners]
             labels = sum(self.counts[i] for i in self.plan[done - 1])
             tokens, learnt = tokens + labels, learnt + labels
             busy += time.perf_counter() - begin
             kls: list[float | None] = [None] * len(self.learners)
             if done in checks:
                 kls = [found for found, _ in self.held_out()]
-            for learner, loss, rate, held_out in zip(self.learners, losses, rates, kls, strict=True):
-                if held_out is not None:
-                    learner.measured(done, held_out, vocab)
-                learner.write({"step": done, "tokens": tokens, "loss": loss, "lr": rate, "held_out_kl": held_out})
+            for learner, loss, (rates, norm), found_kl in zip(self.learners, losses, updates, kls, strict=True):
+                if found_kl is not None:
+                    learner.measured(done, found_kl, vocab)
+                row = {"step": done, "tokens": tokens, "loss": loss, "lr": max(rates.values()), "rates": rates}
+                learner.write(row | {"grad_norm": norm, "validation_kl": found_kl})
             if saving is not None and done < total and self.processes.first and (stopping or saving.due(done)):
                 saving.save(self.learners, done, tokens)
-            bar.update()
-            bar.set_postfix(loss=f"{losses[0]:.3f}", kl=f"{self.learners[0].best:.3f}")
+            progress.step(done, labels, losses[0], self.learners[0].best)
             if stopping and done < total:
                 raise Stopped(done, saving is not None)
-        bar.close()
+        progress.close()
         summaries = []
         for learner in self.learners:
             learner.finish()
@@ -150,8 +156,8 @@ class Trainer:
                 "steps": total,
                 "tokens": tokens,
                 "best_step": learner.best_step,
-                "held_out_kl": learner.best,
-                "untrained_held_out_kl": learner.untrained,
+                "validation_kl": learner.best,
+                "untrained_validation_kl": learner.untrained,
                 "tokens_per_second": round(learnt / busy, 1) if learnt else None,
             }
             if settings.teacher_top_k:
@@ -188,7 +194,7 @@ class Trainer:
         return [loss / total for loss in losses_of_step], stops > 0
 
     def held_out(self) -> list[tuple[float, float]]:
-        """Each draft's mean KL(teacher ‖ draft) at its T over all labels of the held-out text, nats per token.
+        """Each draft's mean KL(teacher ‖ draft) at its T over all labels of the validation text, nats per token.
 
         With it the mean of the teacher's mass that `teacher_top_k` leaves out.
         """
