@@ -65,6 +65,15 @@ def study(tmp_path_factory):
     return folder, heavy_of
 
 
+def said_by(capsys, *words):
+    """What a stage prints, run in this process."""
+    capsys.readouterr()
+    status = main([*map(str, words)])
+    output = capsys.readouterr()
+    assert status == 0, output.err
+    return output.out
+
+
 def common(folder):
     return ["--target", folder / "target", "--data", folder / "data"]
 
@@ -154,19 +163,17 @@ def test_parts_of_the_timed_prompts_join_to_the_rows_of_all(study, tmp_path):
     assert untimed(1) == untimed(3) == untimed(5)
 
 
-def test_generate_streams_the_same_text_with_and_without_a_draft(study):
+def test_generate_streams_the_same_text_with_and_without_a_draft(study, capsys):
     folder, _ = study
     words = ["generate", "--prompt", "How are you?", "--target", folder / "target", "--max-new-tokens", "12"]
     words += ["--dtype", "float32"]
-    alone, _ = selfdraft(*words)
-    assert alone.returncode == 0, alone.stderr
+    alone = said_by(capsys, *words)
     for way in (["--checkpoint", folder / "draft", "--min-confidence", "0.3"], ["--lookup", "2"]):
-        drafted, _ = selfdraft(*words, *way, "--color", "always")
-        assert drafted.returncode == 0, drafted.stderr
-        plain = drafted.stdout.replace("\033[32m", "").replace("\033[0m", "")
-        assert plain.splitlines()[0] == alone.stdout.splitlines()[0]
-        assert "accepted_mean" in drafted.stdout.splitlines()[-1]
-        assert "speedup" in drafted.stdout.splitlines()[-1]
+        drafted = said_by(capsys, *words, *way, "--color", "always")
+        plain = drafted.replace("\033[32m", "").replace("\033[0m", "")
+        assert plain.splitlines()[0] == alone.splitlines()[0]
+        assert "accepted_mean" in drafted.splitlines()[-1]
+        assert "speedup" in drafted.splitlines()[-1]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -280,16 +287,14 @@ def test_a_disk_that_is_full_is_one_line(study, capsys, monkeypatch):
     assert not list(folder.glob("*full.csv*"))
 
 
-def test_a_batch_of_prompts_is_answered_as_each_alone(study):
+def test_a_batch_of_prompts_is_answered_as_each_alone(study, capsys):
     folder, _ = study
     words = ["generate", "--target", folder / "target", "--max-new-tokens", "10", "--dtype", "float32"]
     drafts = ["--checkpoint", folder / "draft", "--adapt", "--vocabulary", "60", "--data", folder / "data"]
     asked = ["How are you?", "Tell me a story about a cat and a dog."]
-    alone = [selfdraft(*words, "--prompt", prompt)[0].stdout.splitlines()[0] for prompt in asked]
+    alone = [said_by(capsys, *words, "--prompt", prompt).splitlines()[0] for prompt in asked]
     for way in ([], drafts):
-        both, _ = selfdraft(*words, *way, "--prompt", *asked)
-        assert both.returncode == 0, both.stderr
-        lines = both.stdout.splitlines()
+        lines = said_by(capsys, *words, *way, "--prompt", *asked).splitlines()
         assert [lines[lines.index(f"# {prompt}") + 1] for prompt in asked] == alone
 
 

@@ -1,5 +1,6 @@
 """provenance.json of a study, and what `selfdraft provenance` says of its files, inside and outside a checkout."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -67,9 +68,23 @@ def record(commit):
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
-    """A study of synthetic tables in a checkout of its own, made by its stages; the working directory."""
+def study(made_study, tmp_path, monkeypatch):
+    """A copy of `made_study` as the working directory; its commit."""
+    folder, head = made_study
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    return head
+
+
+@pytest.fixture(scope="module")
+def made_study(tmp_path_factory):
+    """A study of synthetic tables in a checkout of its own, made by its stages: its folder and its commit."""
+    folder = tmp_path_factory.mktemp("study")
+    with contextlib.chdir(folder):
+        return folder, made_here(folder)
+
+
+def made_here(tmp_path):
     git("init")
     git("commit", "--allow-empty", "-m", "first")
     head = git("rev-parse", "HEAD")[:12]

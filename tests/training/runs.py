@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_conversations, tiny_target
 
+from selfdraft.cli import dispatch
+
 SETTINGS = {"dtype": "float32", "tokens_per_step": 60, "epochs": 2, "evaluations": 4}
 DATA = {
     "english_only": False,
@@ -35,12 +37,20 @@ def prepare(folder, **target):
     tiny_target(folder / "target", **target)
     source = {"kind": "path", "path": str(tiny_conversations(folder / "conversations.json"))}
     words = ["--name", "tiny", "--source", json.dumps(source), "--settings", json.dumps(DATA)]
-    stage("data", *words, "--target", folder / "target", "--out-dir", folder / "data", "--cache-dir", folder / "cache")
+    dispatch_stage(
+        "data", *words, "--target", folder / "target", "--out-dir", folder / "data", "--cache-dir", folder / "cache"
+    )
     words = ["--target", folder / "target", "--data", folder / "data", "--dtype", "float32"]
-    stage("capture", *words, "--depths", 0, 1, 2, "--out-dir", folder / "capture")
+    dispatch_stage("capture", *words, "--depths", 0, 1, 2, "--out-dir", folder / "capture")
+
+
+def dispatch_stage(*words):
+    """A stage in this process."""
+    dispatch([*map(str, words)])
 
 
 def stage(*words):
+    """A stage in a process of its own, with as many threads as those that are killed."""
     done = subprocess.run(command(*words), capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
 

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from training.runs import ENVIRONMENT, command, kill, prepare, result, same, stage, tensors, training, wait_for
+from training.runs import ENVIRONMENT, kill, prepare, result, same, stage, tensors, training, wait_for
+
+from selfdraft.cli import main
 
 DRAFTS = ((1, 1.0, "head_block"), (1, 2.0, "translator"), (1, 1.0, "lora"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
@@ -39,12 +41,22 @@ def free_port():
         return made.getsockname()[1]
 
 
-@pytest.mark.parametrize(("launcher", "online"), [("torchrun", False), ("processes", False), ("torchrun", True)])
-def test_two_processes_train_what_one_trains(study, launcher, online):
-    process = launch(launcher, free_port(), training(study, f"two_{launcher}_{online}", drafts=DRAFTS, online=online))
+@pytest.fixture(scope="module")
+def offline(study):
+    """The drafts of two processes that read captured states, started by the stage itself."""
+    return by_two(study, "processes", "offline", online=False)
+
+
+def by_two(study, launcher, name, online):
+    process = launch(launcher, free_port(), training(study, name, drafts=DRAFTS, online=online))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    two = study / f"two_{launcher}_{online}"
+    return study / name
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_two_processes_train_what_one_trains(study, offline, mode):
+    two = offline if mode == "offline" else by_two(study, "torchrun", "online", online=True)
     same(tensors(two), tensors(study / "one"), rtol=2e-2, atol=2e-3)  # bfloat16 files: half a unit in the last place
     for name in sorted(path.parent.name for path in two.rglob("config.json")):
         assert json.loads((two / name / "config.json").read_text())["processes"] == 2
@@ -58,11 +70,9 @@ def test_two_processes_train_what_one_trains(study, launcher, online):
                 )
 
 
-def test_a_number_of_processes_that_cannot_be_is_one_line(study):
-    done = subprocess.run(
-        command(*training(study, "none", "--processes", 0)), capture_output=True, text=True, env=ENVIRONMENT
-    )
-    assert (done.returncode, done.stderr) == (2, "selfdraft train: error: --processes: 0 is not ≥ 1\n")
+def test_a_number_of_processes_that_cannot_be_is_one_line(study, capsys):
+    assert main([*map(str, training(study, "none", "--processes", 0))]) == 2
+    assert capsys.readouterr().err == "selfdraft train: error: --processes: 0 is not ≥ 1\n"
 
 
 def test_steps_with_fewer_sequences_than_processes_are_no_harm(study):
@@ -74,16 +84,13 @@ def test_steps_with_fewer_sequences_than_processes_are_no_harm(study):
     same(tensors(study / "single_two"), tensors(study / "single"), rtol=2e-2, atol=2e-3)
 
 
-def test_several_processes_are_stopped_and_resumed_together(study):
+def test_several_processes_are_stopped_and_resumed_together(study, offline):
     state = study / "state.safetensors"
     words = training(study, "resumed", "--state", state, "--save-steps", 1, drafts=DRAFTS)
-    whole = launch("torchrun", free_port(), training(study, "uninterrupted", drafts=DRAFTS))
-    _, errors = whole.communicate(timeout=300)
-    assert whole.returncode == 0, errors
     process = launch("torchrun", free_port(), words)
     assert wait_for(state.exists, process)
     kill(process, signal.SIGKILL)
     process = launch("torchrun", free_port(), words)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert result(study / "resumed") == result(study / "uninterrupted")
+    assert result(study / "resumed") == result(offline)
