@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfdraft.plan.jobs import GPU
-
 ROOT = Path(__file__).resolve().parents[2]
 FULL = ["--configfile", "profiles/slurm-gh200/config.yaml"]
 SLURM = ["--workflow-profile", "profiles/slurm-gh200"]
@@ -89,10 +87,6 @@ def asking_for_a_gpu():
         return own[name] or (used[name] is not None and asks(used[name]))  # one that uses another keeps its resources
 
     return {name: asks(name) for name in own}
-
-
-def test_a_plan_counts_the_time_of_the_rules_that_ask_for_a_gpu_as_that_of_one():
-    assert set(GPU) == {rule for rule, gpu in asking_for_a_gpu().items() if gpu}
 
 
 def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():

@@ -12,13 +12,12 @@ import pytest
 import yaml
 from tiny import main as tiny_study
 
-from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
-from selfdraft.plan.costs import read_costs
-from selfdraft.plan.dimensions import models_of
-from selfdraft.plan.targets import jobs_for
+from selfdraft.plan.disk import bytes_by_rule
 from selfdraft.provenance import commit
 from selfdraft.provenance.describe import describe
 from selfdraft.study.config import load
+from selfdraft.study.expected import measured_costs
+from selfdraft.study.model_sizes import model_parameters, model_sizes
 from selfdraft.study.sweeps import FIGURES, TABLE_FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
@@ -232,40 +231,26 @@ def test_a_second_run_does_nothing(tiny):
     assert tiny.to_do("all_figures") == {}
 
 
-def planned_jobs(tiny, monkeypatch, scenario="expected"):
-    """The plan of the finished study, from its config and the sizes of its models alone."""
-    monkeypatch.chdir(tiny.folder)
-    config = load(Path(__file__).parent / "tiny.yaml")
-    return jobs_for(config, models_of(config, "nowhere"), ("all_figures", "all_benchmarks"), scenario)
-
-
 def bytes_of(folder, pattern="*"):
     return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
-def test_a_plan_tells_the_bytes_that_a_study_leaves(tiny, monkeypatch):
-    def told(*rules, scenario="expected"):
-        return sum(job.disk for job in planned_jobs(tiny, monkeypatch, scenario) if job.rule in rules)
-
+def test_a_plan_tells_the_bytes_that_a_study_leaves(tiny):
+    config = load(Path(__file__).parent / "tiny.yaml")
+    told = bytes_by_rule(config, model_sizes(config, tiny / "results"))
     results = tiny / "results"
-    assert told("capture", "domain_capture") == pytest.approx(bytes_of(results / "capture/.states"), rel=0.03)
-    assert told("train") == pytest.approx(bytes_of(results / "checkpoints"), rel=0.03)
-    assert told("target", "draft_model") == pytest.approx(bytes_of(results / "target"), rel=0.05)
-    rules = [f"{domain}acceptance{others}" for domain in ("", "domain_") for others in ("", "_of_others")]
-    tables = bytes_of(results / "raw/acceptance") + bytes_of(results / "raw/domains", "*gamma*.csv")
-    tables += (results / "acceptance.csv").stat().st_size
-    assert told(*rules, scenario="all") < tables < told(*rules, scenario="none")
+    assert told["capture"] + told["domain_capture"] == pytest.approx(bytes_of(results / "capture/.states"), rel=0.03)
+    assert told["train"] == pytest.approx(bytes_of(results / "checkpoints", "draft.safetensors"), rel=0.03)
+    assert told["target"] == pytest.approx(bytes_of(results / "target/tiny", "model.safetensors"), rel=0.03)
 
 
-def test_a_plan_made_from_a_run_tells_that_run(tiny, monkeypatch):
-    jobs = planned_jobs(tiny, monkeypatch)
-    seconds = measured_seconds("results", jobs)
-    assert seconds.keys() == {job.name for job in jobs if job.benchmark}
-    costs = calibrated(read_costs("gh200"), jobs, seconds, machine_peaks("results"), "tiny")
-    told = sum(costs.seconds(job) for job in jobs if job.name in seconds)
-    assert 0.5 < told / sum(seconds.values()) < 2
-    assert costs.measured["train"] == DRAFTS
-    assert "capture" in costs.start_only  # too short to show how fast it works
+def test_a_plan_of_the_same_study_takes_as_long_as_the_run_that_was_measured(tiny):
+    config = load(Path(__file__).parent / "tiny.yaml")
+    costs = measured_costs(tiny / "results")
+    jobs = {rule: int(ran["jobs"]) for rule, ran in costs.rules.items()}
+    told = costs.seconds(jobs, config, model_parameters(config, tiny / "results"))
+    assert told == pytest.approx({rule: ran["seconds"] for rule, ran in costs.rules.items()})
+    assert jobs["train"] == DRAFTS
 
 
 def test_a_new_style_draws_that_figure_alone(tiny):

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selfdraft.plan.costs import Costs
+    from selfdraft.study.expected import Costs
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,21 +14,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--machine",
         metavar="NAME|FILE",
-        help="costs: epyc-2-cores, gh200, or a file of --write (default: as the profile beside the config says)",
+        help="times: epyc-2-cores, or a file of --write (default: epyc-2-cores, none for the config of a cluster)",
     )
     parser.add_argument(
-        "--measured", metavar="RESULTS", help="results of the same config, run on the machine in question"
+        "--measured", metavar="RESULTS", help="results of a run, of any config, on the machine in question"
     )
-    parser.add_argument("--measured-config", metavar="FILE", help="the config of those results, if it is another one")
-    parser.add_argument("--write", metavar="FILE", help="keep the costs that were found in --measured")
-    parser.add_argument("--model-config", metavar="FILE", help="config.json of a target that is not there yet")
-    parser.add_argument("--results", default="results", help="where a target that is there already lies")
+    parser.add_argument("--write", metavar="FILE", help="keep the times that were found in --measured")
+    parser.add_argument("--results", default="results", help="where models that are there already lie")
     parser.add_argument(
-        "--jobs",
-        type=int,
-        action="append",
-        metavar="N",
-        help="jobs at once, for the time on the clock; may be repeated",
+        "--jobs", type=int, action="append", metavar="N", help="at once, for the time on the clock; may be repeated"
     )
     parser.add_argument("--json", action="store_true", help="seconds and bytes for programs, instead of tables")
 
@@ -37,76 +31,50 @@ def run(args: argparse.Namespace) -> None:
     """Predict and print."""
     import json
     import os
+    from collections import Counter
 
     from selfdraft.errors import StudyError
-    from selfdraft.plan import table
-    from selfdraft.plan.costs import read_costs, write_costs
-    from selfdraft.plan.dimensions import models_of
-    from selfdraft.plan.predict import by_figure, plan
-    from selfdraft.plan.targets import by_rule
+    from selfdraft.files import whole_file
+    from selfdraft.plan import disk, table
+    from selfdraft.plan.dag import jobs_of
     from selfdraft.study.config import load
+    from selfdraft.study.expected import measured_costs, text_of
+    from selfdraft.study.model_sizes import model_sizes
 
-    for option, given in (("--write", args.write), ("--measured-config", args.measured_config)):
-        if given and not args.measured:
-            raise StudyError(f"{option}: goes with --measured RESULTS, from which costs are found")
+    if args.write and not args.measured:
+        raise StudyError("--write: goes with --measured RESULTS, in which times are found")
     if args.jobs and min(args.jobs) < 1:
         raise StudyError(f"--jobs: {min(args.jobs)} is not ≥ 1")
     config = load(args.config)
-    models = models_of(config, args.results, args.model_config)
-    target = models[config["target"]["name"]]
-    if args.measured:
-        costs = measured_costs(args)
-        if args.write:
-            write_costs(args.write, costs)
-    else:
-        costs = read_costs(args.machine or machine_of(args.config))
+    costs = measured_costs(args.measured) if args.measured else costs_for(args)
+    if costs is not None and args.write:
+        with whole_file(args.write) as path:
+            path.write_text(text_of(costs), encoding="utf-8")
     targets = args.targets or ["all_figures"]
-    made = plan(config, models, costs, targets)
-    figures = by_figure(config, models, costs, targets)
-    slots = args.jobs or costs.slots
+    jobs = jobs_of(args.config, targets)
+    models = model_sizes(config, args.results)
+    counts = Counter(job.rule for job in jobs)
+    seconds = None
+    if costs is not None:
+        seconds = costs.seconds(counts, config, {name: float(sizes.parameters) for name, sizes in models.items()})
+    left = {rule: size for rule, size in disk.bytes_by_rule(config, models).items() if rule in counts}
+    scratch = disk.scratch(config, models) if "train" in counts else 0.0
+    made = table.Plan(jobs, seconds, left, scratch, costs)
+    slots = args.jobs or [costs.cores or 1 if costs else 1]
     if args.json:
-        print(json.dumps(table.as_json(made, figures, slots), indent=2))
+        print(json.dumps(table.as_json(made, slots), indent=2))
         return
-    title = (
-        f"{os.fspath(args.config)}: {' '.join(targets)}, {sum(by_rule(made.cases['typical']).values()):,} jobs\n"
-        f"Target: {config['target']['name']}, {target.parameters / 1e9:.3g} billion parameters ({target.found})"
-    )
-    print(table.text(made, figures, slots, title))
-
-
-def machine_of(config: str) -> str:
-    """The machine whose GPU the profile beside a config asks for, if its costs come with the package."""
-    from pathlib import Path
-
-    from selfdraft.plan.costs import names
-
-    profile = Path(config).parent / "profile.yaml"
-    asked = profile.read_text(encoding="utf-8").split() if profile.is_file() else []
-    return next((name for name in names() if name in asked), "epyc-2-cores")
-
-
-def measured_costs(args: argparse.Namespace) -> "Costs":
-    """Costs with which the plan tells the run in --measured; --machine names those that the rest is taken from."""
-    from pathlib import Path
-
-    from selfdraft.errors import StudyError
-    from selfdraft.plan.calibrate import calibrated, machine_peaks, measured_seconds
-    from selfdraft.plan.costs import read_costs
-    from selfdraft.plan.dimensions import models_of
-    from selfdraft.plan.targets import jobs_for
-    from selfdraft.study.config import load
-
-    measured = args.measured_config or args.config
-    config = load(measured)
     name = config["target"]["name"]
-    if Path(args.measured).is_dir() and not (Path(args.measured) / "target" / name).is_dir():
-        raise StudyError(
-            f"--measured {args.measured}: not a run of {measured}, whose target {name} is not in it; "
-            "name the config of that run with --measured-config"
-        )
-    models = models_of(config, args.measured, None if args.measured_config else args.model_config)
-    jobs = jobs_for(config, models, ["all_figures", "all_benchmarks"])
-    machine = machine_peaks(args.measured)
-    base = read_costs(args.machine or ("epyc-2-cores" if machine["device"] == "cpu" else "gh200"))
-    name = Path(args.write).stem if args.write else str(args.measured)
-    return calibrated(base, jobs, measured_seconds(args.measured, jobs), machine, name)
+    size = f"{models[name].parameters / 1e9:.3g} billion parameters" if name in models else "its size is not known yet"
+    print(table.text(made, slots, f"{os.fspath(args.config)}: {' '.join(targets)}\nTarget: {name}, {size}"))
+
+
+def costs_for(args: argparse.Namespace) -> "Costs | None":
+    """Those of --machine; without it those of the package, or none for a config beside the profile of a cluster."""
+    from pathlib import Path
+
+    from selfdraft.study.expected import DEFAULT, read_costs
+
+    if args.machine:
+        return read_costs(args.machine)
+    return None if (Path(args.config).parent / "profile.yaml").is_file() else read_costs(DEFAULT)

@@ -1,1 +1,1 @@
-"""What a study costs, predicted from its config and measured costs before anything is run."""
+"""What a study costs before anything is run: Snakemake's own jobs, a measured run's seconds scaled, and disk."""

@@ -1,48 +1,52 @@
-"""Bytes that each stage leaves on disk."""
+"""Bytes of what makes up nearly all of a study's disk: models, captured states, checkpoints."""
 
-from selfdraft.plan.decoding import Prompts
-from selfdraft.plan.dimensions import TOKENIZER_BYTES_A_WORD, Dimensions
-from selfdraft.plan.learning import Text
-from selfdraft.plan.work import BYTES
+from selfdraft.capacities import RANKS, capacity_named
+from selfdraft.study import sweeps
+from selfdraft.study.model_sizes import ModelSizes
+from selfdraft.study.sweeps import Checkpoint, Config
 
-# Bytes of a row of the tables, of a line of a training log and of a checkpoint's config.json; of a figure's two files.
-ROWS = {
-    "acceptance": 92,
-    "speed": 480,
-    "steps": 120,
-    "quality": 300,
-    "batch": 150,
-    "peers": 120,
-    "identity": 110,
-    "results": 1100,
-}
-LOG_LINE, CHECKPOINT_CONFIG = 105, 1700
-FIGURE = 200_000
-TOKEN, PROMPT_TOKEN, INDEX_ENTRY = 5, 13.5, 75  # of a sequence; of a prompt, as text and as a number; of a name
+BYTES = {"bfloat16": 2, "float32": 4}
 STATE_NUMBERS = 4  # kept of each trained parameter while it trains, float32: itself, the best, two moments
 
 
-def model(sizes: Dimensions) -> float:
-    """A model's folder: weights in bfloat16 and the tokenizer."""
-    return 2.0 * sizes.parameters + TOKENIZER_BYTES_A_WORD * sizes.vocab
+def trained(sizes: ModelSizes, draft: Checkpoint, ranks: dict[str, int]) -> int:
+    """Parameters that are trained of a draft, the exit norm included."""
+    return sizes.hidden + capacity_named(draft.capacity).trained(sizes, draft.layer, ranks.get(draft.capacity, 0))
 
 
-def data(texts: list[Text], prompts: Prompts | None) -> float:
-    """Sequences with their names, and prompts."""
-    written = sum(text.tokens * TOKEN + text.sequences * INDEX_ENTRY for text in texts)
-    return written + (PROMPT_TOKEN * prompts.rows * prompts.length if prompts else 0)
+def bytes_by_rule(config: Config, models: dict[str, ModelSizes]) -> dict[str, float]:
+    """What each rule leaves; no entry for rules that leave little, or whose model is not known yet."""
+    target = models.get(config["target"]["name"])
+    if target is None:
+        return {}
+    others = sweeps.other_models(config)
+    found = {"target": 2.0 * target.parameters}
+    found["draft_model"] = sum(2.0 * models[name].parameters for name in others if name in models)
+    drafts, data = sweeps.checkpoints(config), config["data"]
+    size = target.hidden * BYTES[config["target"]["dtype"]]
+
+    def states(tokens: dict[str, int], files: int, length: int) -> float:
+        # each split ends with a whole sequence
+        return float(files * size * sum(budget + length / 2 for budget in tokens.values() if budget))
+
+    length = data.get("sequence_length", 0)
+    splits = {split: data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)}
+    found["capture"] = states(splits, len({*sweeps.depths(drafts), target.layers}), length)
+    elsewhere = sweeps.trained(sweeps.points_for(config, "domains"))
+    depths = len({*sweeps.depths(elsewhere), target.layers})
+    read = [made for made in sweeps.sets(config).values() if "held_out_tokens" in made]
+    found["domain_capture"] = sum(
+        states({"": made["held_out_tokens"]}, depths, made["sequence_length"]) for made in read
+    )
+    ranks = RANKS | config["training"].get("ranks", {})
+    found["train"] = sum(2.0 * trained(target, draft, ranks) for draft in drafts)
+    return {rule: count for rule, count in found.items() if count}
 
 
-def states(sizes: Dimensions, dtype: str, texts: list[Text], files: int) -> float:
-    """Captured hidden states: all tokens at each depth. They are kept once, under two names."""
-    return files * sum(text.tokens for text in texts) * sizes.hidden * float(BYTES[dtype])
-
-
-def checkpoint(parameters: int, steps: float) -> float:
-    """What was trained, in bfloat16, and the log."""
-    return 2.0 * parameters + LOG_LINE * (steps + 1) + CHECKPOINT_CONFIG
-
-
-def rows(table: str, count: float) -> float:
-    """Rows of a table."""
-    return ROWS[table] * count
+def scratch(config: Config, models: dict[str, ModelSizes]) -> float:
+    """Bytes that the state of the largest draft takes while it trains."""
+    target = models.get(config["target"]["name"])
+    drafts, ranks = sweeps.checkpoints(config), RANKS | config["training"].get("ranks", {})
+    if target is None or not drafts:
+        return 0.0
+    return 4.0 * STATE_NUMBERS * max(trained(target, draft, ranks) for draft in drafts)

@@ -6,7 +6,7 @@ from typing import Any
 
 from selfdraft.study.expected import DEFAULT, duration, read_costs
 from selfdraft.study.findings import disturbed, findings
-from selfdraft.study.model_sizes import model_sizes
+from selfdraft.study.model_sizes import model_parameters
 from selfdraft.study.sweeps import Config
 
 RESULTS, SPEED = "results/results.csv", "results/speed.csv"
@@ -28,7 +28,7 @@ def announce(workflow: Any, config: Config, logger: Any) -> None:
     todo = Counter(sorted((job.rule.name for job in jobs), key=order.__getitem__))
     whole = Counter(job.rule.name for job in workflow.dag.jobs if not asks(job))
     costs = read_costs(DEFAULT)
-    seconds = costs.seconds(whole, config, model_sizes(config))
+    seconds = costs.seconds(whole, config, model_parameters(config))
     cores = workflow.cores if workflow.local_exec else 1
     threads = {job.rule.name: min(job.threads, cores) for job in jobs}
     expected = {rule: seconds[rule] / whole[rule] * threads[rule] / cores for rule in todo}

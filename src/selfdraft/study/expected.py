@@ -8,6 +8,7 @@ from typing import Any
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
+from selfdraft.study.model_sizes import model_parameters
 from selfdraft.study.sweeps import Config, other_models
 from selfdraft.study.work import amounts
 
@@ -24,7 +25,7 @@ class Costs:
     config: Config
     parameters: dict[str, float]
     rules: dict[str, dict[str, float]]
-    cores: int
+    cores: int  # of the machine whose jobs share it; 0 for jobs that have a GPU each
 
     @classmethod
     def from_dict(cls, raw: Any, name: str) -> "Costs":
@@ -71,6 +72,21 @@ def read_costs(name: str | Path) -> Costs:
     if not path.is_file():
         raise StudyError(f"{name}: no such costs; there are {', '.join(names())}, or a file of --write")
     return Costs.from_dict(read_json(path), path.stem)
+
+
+def measured_costs(results: str | Path) -> Costs:
+    """The costs of a run, by the records that it left in its results folder (see provenance.study)."""
+    folder = Path(results)
+    records = [read_json(folder / "provenance.json")]
+    if (beside := folder / "provenance_of_benchmarks.json").is_file():
+        records.append(read_json(beside))
+    rules: dict[str, dict[str, float]] = {}
+    for record in records:
+        rules |= {name: {key: ran[key] for key in ("jobs", "seconds")} for name, ran in record["durations"].items()}
+    config, machine = records[0]["config"], records[0]["machine"] or {}
+    origin = f"The run in {results} on {machine.get('gpu') or machine.get('cpu') or 'a machine without a name'}."
+    cores = 0 if machine.get("gpu") else int(machine.get("cores") or 1)
+    return Costs(str(results), origin, config, model_parameters(config, folder), rules, cores)
 
 
 def names() -> list[str]:
