@@ -22,6 +22,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     read = sum(made.get("held_out_tokens", 0) for made in others)
     taught = data.get("train_tokens", 0) * training.get("epochs", 1) + data.get("validation_tokens", 0)
     acceptance, speed = config["acceptance"], config["speed"]
+    steps = config.get("steps", {"contexts": [], "rounds": 0})  # not in the configs of older runs
     new = acceptance["max_new_tokens"] * target
     prompts = acceptance.get("prompts", data["prompts"])
     policies = len(sweeps.policies(config))
@@ -41,7 +42,8 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "acceptance_of_others": new * (len(points) - own) * prompts,
         "domain_acceptance": new * own_elsewhere * answered,
         "domain_acceptance_of_others": new * (len(elsewhere) - own_elsewhere) * answered,
-        "speed": timed * (len(points) + 2 * policies),
+        "speed": timed * (1.5 * len(points) + 2 * policies),  # a vanilla run beside two drafts
+        "steps": target * len(points) * len(steps["contexts"]) * steps["rounds"],
         "results": float(len(points) * config["statistics"]["resamples"] * data["prompts"]),
         **_beside(config, target),
     }
