@@ -6,7 +6,13 @@ from decimal import Decimal
 
 from selfdraft.errors import StudyError
 
-OBJECTIVES = ("kl", "kl_ce", "reverse_kl", "tv")  # what a draft can be trained with
+OBJECTIVES = (
+    "kl",
+    "kl_ce",
+    "reverse_kl",
+    "tv",
+    "none",
+)  # what a draft can be trained with; none: it is left as it starts
 OBJECTIVE, SEED = "kl", 0  # those that a name need not say
 
 # Behind layer, T and capacity: what else tells trained drafts apart, as far as it is not the usual.

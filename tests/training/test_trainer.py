@@ -92,7 +92,7 @@ def test_all_tokens_masked_is_an_error():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_lowers_the_validation_kl(capacity, dtype):
     target = tiny_llama()
-    settings = Settings(epochs=8, tokens_per_step=64, learning_rate=FAST, dtype=dtype)
+    settings = Settings(start="logit_lens", epochs=8, tokens_per_step=64, learning_rate=FAST, dtype=dtype)
     if dtype == "bfloat16":
         target = target.to(torch.bfloat16)
     _draft, summary, log = run(target, 1, capacity, settings)
@@ -107,10 +107,38 @@ def test_training_lowers_the_validation_kl(capacity, dtype):
 @pytest.mark.parametrize("objective", ["kl", "reverse_kl", "tv", "kl_ce"])
 def test_every_objective_lowers_the_validation_kl(objective):
     settings = Settings(
-        objective=objective, ce_weight=0.1 * (objective == "kl_ce"), epochs=8, tokens_per_step=64, learning_rate=FAST
+        start="logit_lens",
+        objective=objective,
+        ce_weight=0.1 * (objective == "kl_ce"),
+        epochs=8,
+        tokens_per_step=64,
+        learning_rate=FAST,
     )
     _, summary, _ = run(tiny_llama(), 1, "head_block", settings)
     assert summary["validation_kl"] < 0.9 * summary["untrained_validation_kl"]
+
+
+@pytest.mark.parametrize("capacity", CAPACITIES)
+def test_the_regression_alone_is_better_than_the_logit_lens(capacity):
+    lens, found = (
+        run(tiny_llama(), 1, capacity, Settings(start=start, objective="none", dtype="float32"))
+        for start in ("logit_lens", "regression")
+    )
+    assert found[1]["steps"] == 0
+    assert len(found[2]) == 1
+    assert found[1]["held_out_kl"] < 0.97 * lens[1]["held_out_kl"]
+    again = run(tiny_llama(), 1, capacity, Settings(objective="none", dtype="float32", seed=5), online=True)
+    if capacity not in ("low_rank_head", "lora"):  # whose random halves the seed decides
+        assert again[1]["held_out_kl"] == pytest.approx(found[1]["held_out_kl"], rel=1e-4)
+
+
+def test_the_start_is_the_regression_of_the_targets_own_states_whoever_teaches():
+    target, teacher = tiny_llama(), tiny_llama(layers=3, seed=5)
+    settings = Settings(objective="none", dtype="float32")
+    alone = run(target, 1, "head", settings)[0].named_tensors()
+    taught = run(target, 1, "head", settings, teacher=teacher)[0].named_tensors()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(taught[name], tensor)
 
 
 def test_the_mass_that_the_teachers_top_k_leaves_out_is_reported():

@@ -24,4 +24,4 @@ def captured(target, sequences, depths, teacher=None):
     final = states[last]
     if teacher is not None:
         final = hidden_states(teacher, sequences, [teacher.config.n_layers])[teacher.config.n_layers]
-    return CapturedStates(sequences, {depth: states[depth] for depth in depths}, final, target)
+    return CapturedStates(sequences, {depth: states[depth] for depth in [*depths, last]}, final, target)

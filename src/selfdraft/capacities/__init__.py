@@ -2,7 +2,7 @@
 
 import importlib
 
-from selfdraft.capacities.capacity import Capacity
+from selfdraft.capacities.capacity import NORM_RATE, Capacity
 
 # From few trained parameters to many, as far as that can be said without the model.
 CAPACITIES = ("norm", "translator", "low_rank_head", "head", "head_block", "adapter", "lora")
@@ -11,8 +11,9 @@ _MADE: dict[str, Capacity] = {
     name: importlib.import_module(f"selfdraft.capacities.{name}").CAPACITY for name in CAPACITIES
 }
 
-# The peak learning rate of each part, and the rank of each capacity that has one, where the config names none.
-LEARNING_RATES = {"norm": 6e-2} | {part: rate for made in _MADE.values() for part, rate in made.rates.items()}
+# The usual peak learning rate of each part (the norm's differs between capacities, see `Capacity.rate`), and the usual
+# rank of each capacity that has one.
+LEARNING_RATES = {part: rate for made in _MADE.values() for part, rate in made.rates.items()} | {"norm": NORM_RATE}
 RANKS = {name: made.rank for name, made in _MADE.items() if made.rank is not None}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Adapter(Capacity):
     name = "adapter"
     about = "an attention layer without MLP"
-    rates = {"adapter": 1e-2}
+    rates = {"norm": 6e-2, "adapter": 1e-2}
 
     def start(self, making: Making) -> Pieces:
         from selfdraft.models.attention_adapter import AttentionAdapter

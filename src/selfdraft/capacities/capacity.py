@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:  # the study's plan and the config's check read capacities where there is no torch
     from torch import Tensor, nn
 
+    from selfdraft.models.exit import Exit
     from selfdraft.models.making import Body, Head, Making, Pieces, Saved
+    from selfdraft.models.regression import Regression
 
 
 class Sizes(Protocol):
@@ -53,12 +55,18 @@ class Own:
     layers: int = 0
 
 
+NORM_RATE = 3e-3
+
+
 class Capacity:
     """A capacity that trains the exit norm alone; others say what is different. Reads no torch until it makes tensors.
 
-    A part is what has a learning rate of its own: `rates` has the usual one of each, beside the norm's.
+    A part is what has a learning rate of its own: `rates` has the usual one of each, and the norm's where it is not
+    NORM_RATE.
     `rank` is the usual rank of a capacity that has one. `own_head`: the whole LM head is trained.
-    `frozen`: the body's matrices get no gradient, what is added to them does.
+    `frozen`: the body's matrices get no gradient, what is added to them does. `maps`: what the regression that
+    `regressed` starts from maps to the target's own final state: "state", the exit's input, or "read", what its head
+    reads.
     """
 
     name: ClassVar[str]
@@ -67,11 +75,16 @@ class Capacity:
     rank: ClassVar[int | None] = None
     own_head: ClassVar[bool] = False
     frozen: ClassVar[bool] = False
+    maps: ClassVar[str] = "read"
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of its learning rates."""
-        return ("norm", *self.rates)
+        return tuple(dict.fromkeys(("norm", *self.rates)))
+
+    def rate(self, part: str) -> float:
+        """The usual peak learning rate of a part."""
+        return self.rates.get(part, NORM_RATE)
 
     def depth(self, layer: int) -> int:
         """How many of the target's own layers the draft runs unchanged: the depth of its input."""
@@ -84,6 +97,13 @@ class Capacity:
     def load(self, saved: Saved) -> Pieces:
         """Head and body of a checkpoint. Raises KeyError for a missing tensor, StudyError for a wrong shape."""
         return saved.pieces()
+
+    def regressed(self, draft: Exit, found: Regression) -> None:
+        """Put what the regression found into an exit that was just started.
+
+        Usually there is no room for a map: the norm takes the part of it that scales each number for itself.
+        """
+        draft.norm.weight.data *= found.scales().to(draft.norm.weight.dtype)
 
     def head_tensors(self, head: Head) -> dict[str, Tensor]:
         """What the checkpoint holds of the head, by name; the norm and the body's `named_tensors` are saved anyway."""

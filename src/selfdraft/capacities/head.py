@@ -10,18 +10,25 @@ from selfdraft.capacities.capacity import Capacity, Sizes
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from selfdraft.models.exit import Exit
     from selfdraft.models.linear import Linear
     from selfdraft.models.making import Body, Head, Making, Pieces, Saved
+    from selfdraft.models.regression import Regression
 
 
 class OwnHead(Capacity):
     name = "head"
     about = "the whole head"
-    rates = {"head": 2e-3}
+    rates = {"head": 2e-4}
     own_head = True
 
     def start(self, making: Making) -> Pieces:
         return making.pieces(head=making.head())
+
+    def regressed(self, draft: Exit, found: Regression) -> None:
+        weight = cast("Linear", draft.head).weight
+        assert weight is not None
+        weight.data.copy_(weight.data.float() @ found.solve())
 
     def load(self, saved: Saved) -> Pieces:
         return saved.pieces(head=saved.head())

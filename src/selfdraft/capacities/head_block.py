@@ -19,7 +19,7 @@ class HeadBlock(OwnHead):
 
     name = "head_block"
     about = "head and a copy of the exit layer"
-    rates = {"head": 2e-3, "block": 2e-3}
+    rates = {"head": 2e-4, "block": 3e-4}
 
     def depth(self, layer: int) -> int:
         return layer

@@ -18,7 +18,7 @@ class Lora(Capacity):
 
     name = "lora"
     about = "LoRA on all kept layers"
-    rates = {"lora": 1e-3}
+    rates = {"norm": 6e-2, "lora": 1e-3}
     rank = 16
     frozen = True
 

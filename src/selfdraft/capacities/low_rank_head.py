@@ -10,13 +10,15 @@ from selfdraft.capacities.capacity import Capacity, Own, Sizes
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from selfdraft.models.exit import Exit
     from selfdraft.models.making import Body, Head, Making, Pieces, Saved
+    from selfdraft.models.regression import Regression
 
 
 class OfLowRankHead(Capacity):
     name = "low_rank_head"
     about = "a low-rank change of the head"
-    rates = {"low_rank_head": 1e-2}
+    rates = {"low_rank_head": 1e-3}
     rank = 64
 
     def start(self, making: Making) -> Pieces:
@@ -25,6 +27,12 @@ class OfLowRankHead(Capacity):
         return making.pieces(
             head=LowRankHead.untrained(making.target.head, making.rank_of(self), making.dtype, making.seed)
         )
+
+    def regressed(self, draft: Exit, found: Regression) -> None:
+        from selfdraft.models.low_rank_head import LowRankHead
+
+        assert isinstance(draft.head, LowRankHead)
+        draft.head.approach(found)
 
     def load(self, saved: Saved) -> Pieces:
         from selfdraft.models.low_rank_head import LowRankHead

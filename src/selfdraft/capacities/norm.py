@@ -6,6 +6,7 @@ from selfdraft.capacities.capacity import Capacity
 class Norm(Capacity):
     name = "norm"
     about = "nothing else"
+    rates = {"norm": 6e-2}
 
 
 CAPACITY = Norm()

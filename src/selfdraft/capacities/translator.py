@@ -7,18 +7,31 @@ from typing import TYPE_CHECKING
 from selfdraft.capacities.capacity import Capacity, Own, Sizes
 
 if TYPE_CHECKING:
+    from selfdraft.models.exit import Exit
     from selfdraft.models.making import Making, Pieces, Saved
+    from selfdraft.models.regression import Regression
 
 
 class OfTranslator(Capacity):
     name = "translator"
     about = "an affine map before the norm"
-    rates = {"translator": 3e-3}
+    rates = {"translator": 3e-4}
+    maps = "state"
 
     def start(self, making: Making) -> Pieces:
         from selfdraft.models.translator import Translator
 
         return making.pieces(body=Translator.untrained(making.hidden, making.dtype, making.device))
+
+    def regressed(self, draft: Exit, found: Regression) -> None:
+        from selfdraft.models.translator import Translator
+
+        assert isinstance(draft.body, Translator)
+        weight = draft.body.map.weight
+        assert weight is not None
+        change = found.solve()
+        change.diagonal().sub_(1)
+        weight.data.copy_(change)
 
     def load(self, saved: Saved) -> Pieces:
         from selfdraft.models.translator import Translator

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
         text = sequences[split]
         if settings.mode == "online":
             return ComputedStates(text, target, teacher or target)
-        depths = sorted({draft.depth for draft in drafts})
+        depths = sorted({*(draft.depth for draft in drafts), target.config.n_layers})
         by_depth = {depth: read_states(args.capture, depth, split, target, text) for depth in depths}
         final = read_states(args.capture, target.config.n_layers, split, target, text, teacher)
         return CapturedStates(text, by_depth, final, target)

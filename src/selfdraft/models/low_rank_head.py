@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from selfdraft.models.linear import Linear
+from selfdraft.models.regression import Regression
 
 
 class LowRankHead(nn.Module):
@@ -25,6 +26,29 @@ class LowRankHead(nn.Module):
         down = torch.randn((rank, head.in_features), generator=generator) * head.in_features**-0.5
         device = head.weight.device
         return cls(head, down.to(device, dtype), torch.zeros((head.out_features, rank), dtype=dtype, device=device))
+
+    def approach(self, found: Regression) -> None:
+        """Let U D be the nearest product of this rank to the head's change by the regression's map.
+
+        The change is W (M − 1) for the map M, weighed by the inputs' second moments; D then gives numbers of mean
+        square 1. Where the map is the identity nothing changes.
+        """
+        weight, down, up = self.head.weight, self.down.weight, self.up.weight
+        assert weight is not None
+        assert down is not None
+        assert up is not None
+        change = found.solve().double()
+        change.diagonal().sub_(1)
+        moments, axes = torch.linalg.eigh(found.squares.double() / found.pairs)
+        root = moments.clamp_min(moments.max() * 1e-12).sqrt()
+        wide = weight.float()
+        squares = change.T @ (wide.T @ wide).double() @ change  # of the change, [hidden, hidden]
+        spread = (axes * root).T @ squares @ (axes * root)
+        if not spread.diagonal().sum() > 0:
+            return
+        kept = torch.linalg.eigh(spread)[1][:, -len(down) :]  # [hidden, rank]
+        down.data.copy_((axes / root @ kept).T)
+        up.data.copy_(wide @ (change @ (axes * root) @ kept).float())
 
     @classmethod
     def of(cls, head: Linear, tensors: dict[str, Tensor]) -> "LowRankHead":

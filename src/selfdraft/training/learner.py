@@ -35,8 +35,9 @@ class Learner:
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         groups = [
-            {"params": parameters, "lr": settings.rate(part), "base": settings.rate(part)}
+            {"params": parameters, "lr": rate, "base": rate}
             for part, parameters in draft.parameter_groups().items()
+            for rate in [settings.rate(draft.capacity, part)]
         ]
         self.parts = list(draft.parameter_groups())
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True)

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from selfdraft.capacities import LEARNING_RATES, RANKS
+from selfdraft.capacities import LEARNING_RATES, RANKS, capacity_named
 from selfdraft.errors import StudyError
 from selfdraft.training.losses import Objective
 
-OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv"}  # name -> divergence
+OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv", "none": "kl"}  # name -> divergence
 MODES = ("offline", "online")
+STARTS = ("regression", "logit_lens")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -27,6 +28,7 @@ class Settings:
     objective: str = "kl"
     ce_weight: float = 0.0
     teacher_top_k: int = 0
+    start: str = "regression"
     mode: str = "offline"
     epochs: int = 1
     tokens_per_step: int = 256
@@ -41,7 +43,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, known in (("objective", OBJECTIVES), ("mode", MODES), ("dtype", DTYPES)):
+        for key, known in (("objective", OBJECTIVES), ("start", STARTS), ("mode", MODES), ("dtype", DTYPES)):
             if getattr(self, key) not in known:
                 raise StudyError(f"training.{key}: {getattr(self, key)!r} is unknown; one of {', '.join(known)} is")
         for key in ("epochs", "tokens_per_step", "gradient_accumulation", "evaluations", "seed", "teacher_top_k"):
@@ -76,9 +78,9 @@ class Settings:
             raise StudyError(f"training.{unknown[0]}: unknown key; known are {', '.join(cls.__dataclass_fields__)}")
         return cls(**settings)
 
-    def rate(self, part: str) -> float:
+    def rate(self, capacity: str, part: str) -> float:
         """The peak learning rate of a part of a draft."""
-        return (LEARNING_RATES | self.learning_rate)[part]
+        return self.learning_rate.get(part, capacity_named(capacity).rate(part))
 
     def objective_at(self, temperature: float) -> Objective:
         """The objective at KL temperature T. Raises StudyError for one that is not finite and > 0."""

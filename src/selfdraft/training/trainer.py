@@ -13,6 +13,7 @@ from tqdm import tqdm
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import Exit
 from selfdraft.models.llama import Llama
+from selfdraft.models.regression import Regression
 from selfdraft.training.batches import label_counts, make_batch, shares, steps
 from selfdraft.training.learner import Learner, learning_rate_factor
 from selfdraft.training.losses import Products, head_kls, head_losses
@@ -22,6 +23,8 @@ from selfdraft.training.saved import Saving
 from selfdraft.training.settings import DTYPES, Settings
 from selfdraft.training.states import Loaded, States
 
+# Labels of a regression: at least, and for each number of a state.
+LEAST_PAIRS, PAIRS_A_NUMBER = 32768, 32
 CHECKED_TOGETHER = 2048  # labels of validation text that are looked at together
 
 
@@ -39,17 +42,21 @@ class Stopped(Exception):
         self.step, self.saved = step, saved
 
 
-def products_of(target: Llama, draft: Exit, loaded: Loaded, positions: Tensor, dtype: torch.dtype) -> Products:
-    """What the draft's logits at `positions` are the sum of; differentiable in its trained parameters."""
+def read_of(target: Llama, draft: Exit, loaded: Loaded, positions: Tensor, dtype: torch.dtype) -> Tensor:
+    """What the draft's head reads at `positions`, `[positions, hidden]`; differentiable in its trained parameters."""
     hidden = loaded.inputs[draft.depth].to(dtype)  # [sequences, longest, hidden]
     if draft.cache_layers:
         step = target.step([0], hidden.shape[1])
         step.cos, step.sin = step.cos.to(dtype), step.sin.to(dtype)
         assert draft.body is not None
-        hidden = draft.body(hidden, step)
-        return draft.head.products(draft.norm(hidden.flatten(0, 1)[positions]))
+        return draft.norm(draft.body(hidden, step).flatten(0, 1)[positions])
     # Without attention only the positions that are learnt from matter.
-    return draft.head.products(draft(hidden.flatten(0, 1)[positions], None))
+    return draft(hidden.flatten(0, 1)[positions], None)
+
+
+def products_of(target: Llama, draft: Exit, loaded: Loaded, positions: Tensor, dtype: torch.dtype) -> Products:
+    """What the draft's logits at `positions` are the sum of; differentiable in its trained parameters."""
+    return draft.head.products(read_of(target, draft, loaded, positions, dtype))
 
 
 @torch.no_grad()
@@ -98,6 +105,7 @@ class Trainer:
                 settings.tokens_per_step,
                 torch.randperm(len(learn.sequences), generator=generator).tolist(),
             )
+            if settings.objective != "none"
         ]
 
     def run(self, saving: Saving | None = None, stop: Stop | None = None) -> list[dict[str, Any]]:
@@ -117,6 +125,8 @@ class Trainer:
                 "training: the processes do not find the same saved state; give it a file system that all of them see"
             )
         if found is None:
+            if settings.start == "regression":
+                self.regress()
             for learner, (kl, left_out) in zip(self.learners, self.held_out(), strict=True):
                 learner.begin(kl, left_out)
         elif self.processes.first:
@@ -164,6 +174,43 @@ class Trainer:
                 summary["teacher_mass_left_out"] = learner.left_out
             summaries.append(summary)
         return summaries
+
+    @torch.no_grad()
+    def regress(self) -> None:
+        """Start each draft from the map that its states have to the target's own final ones, by least squares.
+
+        The pairs are those of the first training texts: as many labels as tell the map well.
+        """
+        world, target = self.processes, self.target
+        size, last = target.config.hidden_size, target.config.n_layers
+        found = [Regression(size, size, target.device) for _ in self.learners]
+        groups, left = [], max(LEAST_PAIRS, PAIRS_A_NUMBER * size)
+        for group in steps(self.counts, CHECKED_TOGETHER):
+            if left > 0:
+                groups.append(group)
+            left -= sum(self.counts[i] for i in group)
+        depths = self.depths if self.teacher is target else sorted({*self.depths, last})
+        for group in groups[world.rank :: world.size]:
+            batch = make_batch(self.learn.sequences, group)
+            loaded = self.learn.load(batch, depths)
+            positions = batch.positions.to(target.device)
+            final = loaded.final if self.teacher is target else loaded.inputs[last].flatten(0, 1)[positions]
+            outputs = {"read": target.norm(final.to(self.dtype)), "state": self._unit(final)}
+            for learner, regression in zip(self.learners, found, strict=True):
+                draft, maps = learner.draft, learner.draft.kind.maps
+                if maps == "state":
+                    inputs = self._unit(loaded.inputs[draft.depth].flatten(0, 1)[positions])
+                else:
+                    inputs = read_of(target, draft, loaded, positions, self.dtype)
+                regression.add(inputs, outputs[maps])
+        for learner, regression in zip(self.learners, found, strict=True):
+            for sums in regression.sums:
+                sums.copy_(world.sum(sums))
+            learner.draft.kind.regressed(learner.draft, regression)
+
+    def _unit(self, states: Tensor) -> Tensor:
+        """States of mean square 1, float32."""
+        return torch.nn.functional.rms_norm(states.float(), states.shape[-1:], eps=self.target.config.norm_eps)
 
     def _gradients(self, group: Sequence[int], stop: bool) -> tuple[list[float], bool]:
         """Each parameter's gradient of the step's mean loss; returns those losses, and whether any process stops."""
