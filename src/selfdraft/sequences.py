@@ -67,9 +67,16 @@ def pack(rows: list[tuple[list[int], list[int]]], index: list[dict[str, str]]) -
     )
 
 
-def write_sequences(data_dir: str | Path, split: str, sequences: Sequences) -> None:
-    """Write the arrays of one split; the caller writes the names of all splits into index.json."""
+def write_sequences(
+    data_dir: str | Path, split: str, sequences: Sequences, counts: NDArray[np.int64] | None = None
+) -> None:
+    """Write the arrays of one split; the caller writes the names of all splits into index.json.
+
+    `counts [largest id + 1]`: how often each token occurs in all of the split's text, see `read_counts`.
+    """
     arrays = {name: np.ascontiguousarray(getattr(sequences, name), dtype=DTYPES[name]) for name in DTYPES}
+    if counts is not None:
+        arrays["counts"] = counts
     path = Path(data_dir) / f"{split}.safetensors"
     with whole_file(path) as temporary, saving_tensors(path):
         save_file(arrays, temporary)
@@ -110,6 +117,19 @@ def read_sequences(data_dir: str | Path, split: str) -> Sequences:
         ids=tuple(str(row["id"]) for row in names),
         origins=tuple(str(row["origin"]) for row in names),
     )
+
+
+def read_counts(data_dir: str | Path, vocab: int) -> NDArray[np.int64]:
+    """How often each of `vocab` tokens occurs in the text of the training split, what is not trained on included.
+
+    Data that were written without the counts have those of their sequences. Raises StudyError as `read_sequences`.
+    """
+    sequences = read_sequences(data_dir, "train")
+    found = load_file(Path(data_dir) / "train.safetensors").get("counts")
+    counts = np.bincount(sequences.tokens) if found is None else found
+    if len(counts) > vocab:
+        raise StudyError(f"{data_dir}/train.safetensors: token {len(counts) - 1} is not one of the target's {vocab}")
+    return np.pad(counts, (0, vocab - len(counts))).astype(np.int64)
 
 
 def read_prompts(data_dir: str | Path) -> list[Prompt]:

@@ -8,7 +8,7 @@ from tiny import conversations, tiny_conversations, tiny_target
 
 from selfdraft.cli import main
 from selfdraft.errors import StudyError
-from selfdraft.sequences import SPLITS, read_prompts, read_sequences
+from selfdraft.sequences import SPLITS, read_counts, read_prompts, read_sequences
 from selfdraft.sources.chat import ChatTokenizer
 from selfdraft.sources.data_settings import only_part, parts_of
 from selfdraft.sources.dataset import build_dataset
@@ -63,6 +63,18 @@ def test_splits_fill_their_budgets_and_share_no_origin(chats, target, tmp_path):
     in_training = origins["train"] | origins["validation"]
     assert len(prompts) == len({prompt.origin for prompt in prompts}) == summary["prompts"] == 5
     assert not {prompt.origin for prompt in prompts} & in_training
+
+
+def test_words_are_counted_on_the_training_splits_text_that_is_not_trained_on_too(chats, target, tmp_path):
+    build(chats, target, tmp_path / "few", train_tokens=300)
+    build(chats, target, tmp_path / "all", train_tokens=1_000_000)
+    few, whole = (read_sequences(tmp_path / name, "train") for name in ("few", "all"))
+    vocab = int(whole.tokens.max()) + 3
+    assert len(few.tokens) < len(whole.tokens) / 2
+    for name in ("few", "all"):
+        assert read_counts(tmp_path / name, vocab).tolist() == np.bincount(whole.tokens, minlength=vocab).tolist()
+    with pytest.raises(StudyError, match=f"token {vocab - 3} is not one of the target's 5"):
+        read_counts(tmp_path / "few", 5)
 
 
 def test_prompts_end_where_an_answer_begins_and_have_the_lengths_asked_for(chats, target, tmp_path):

@@ -66,9 +66,9 @@ def kept_ids(drafting: "Drafting", data: str, vocab: int) -> "Tensor | None":
     if drafting.vocabulary is None:
         return None
     from selfdraft.models.vocabulary import most_frequent
-    from selfdraft.sequences import read_sequences
+    from selfdraft.sequences import read_counts
 
-    return most_frequent(read_sequences(data, "train").tokens, drafting.vocabulary, vocab)
+    return most_frequent(read_counts(data, vocab), drafting.vocabulary)
 
 
 def measured_points(

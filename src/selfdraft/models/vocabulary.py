@@ -8,14 +8,15 @@ from torch import Tensor
 from selfdraft.errors import StudyError
 
 
-def most_frequent(tokens: NDArray[np.integer], count: int, vocab: int) -> Tensor:
-    """The `count` ids that occur most often in `tokens`, ascending, int64 `[count]`; ties and gaps by lower id.
+def most_frequent(counts: NDArray[np.int64], count: int) -> Tensor:
+    """The `count` ids with the highest of `counts [vocab]`, ascending, int64 `[count]`; ties and gaps by lower id.
 
     Raises StudyError unless 1 ≤ count ≤ vocab.
     """
+    vocab = len(counts)
     if not 1 <= count <= vocab:
         raise StudyError(f"draft vocabulary: {count} tokens asked, the target has {vocab}; 1…{vocab} is right")
-    often = np.argsort(-np.bincount(np.asarray(tokens, dtype=np.int64), minlength=vocab), kind="stable")
+    often = np.argsort(-counts, kind="stable")
     return torch.from_numpy(np.sort(often[:count]))
 
 

@@ -8,6 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, whole_folder
 from selfdraft.sequences import SPLITS, pack, write_sequences
@@ -25,6 +28,9 @@ from selfdraft.sources.mixture import interleaved, shares
 from selfdraft.sources.origins import chats_in_turn, shuffled, split_origins
 from selfdraft.sources.shapes import SHAPES, Shape
 from selfdraft.sources.shapes.shape import Making, Row
+
+# Tokens of the training split, at most, on which the words of a draft vocabulary are counted: seconds of work.
+COUNTED = 1_000_000
 
 # The date that some templates (Llama 3) print: fixed, so that the same seed gives the same tokens any day.
 TEMPLATE_DATE = datetime(2024, 7, 26)
@@ -167,7 +173,8 @@ def write_split(
             "available": {"origins": len(there), material.shape.item_name: items},
         }
     sequences = pack(rows, index)
-    write_sequences(folder, split, sequences)
+    counts = word_counts(materials, budgets, settings) if split == "train" else None
+    write_sequences(folder, split, sequences, counts)
     return index, {
         "origins": len(set(sequences.origins)),
         "sequences": len(rows),
@@ -175,6 +182,20 @@ def write_split(
         "answer_tokens": int(sequences.mask.sum()),
         "budget": sum(budgets.values()),
     }
+
+
+def word_counts(
+    materials: Mapping[str, Material], budgets: Mapping[str, int], settings: DataSettings
+) -> NDArray[np.int64]:
+    """How often each token id occurs in the training split, what is not trained on included.
+
+    All of the split, up to COUNTED tokens in the shares of `budgets`, in the order in which it would be trained on.
+    """
+    unanswered: dict[str, int] = dict.fromkeys(materials, 0)
+    streams = {name: sequences_in_turn(materials[name], "train", settings.seed, unanswered, name) for name in materials}
+    whole = {name: max(budget, COUNTED * budget // sum(budgets.values())) for name, budget in budgets.items()}
+    tokens = np.fromiter((token for _, (row, _) in interleaved(streams, whole) for token in row[0]), dtype=np.int32)
+    return np.bincount(tokens).astype(np.int64)
 
 
 def sequences_in_turn(
