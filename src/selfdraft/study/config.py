@@ -243,7 +243,9 @@ def _objective_contradictions(config: dict[str, Any]) -> Iterable[str]:
     objectives = {training["objective"]: "training.objective"}
     for name, sweep in config["sweeps"].items():
         objectives |= {
-            each: f"sweeps.{name}.objective" for each in sweep.get("objective", []) if each not in objectives
+            each: f"sweeps.{name}.objective"
+            for each in sweep.get("objective", [])
+            if each not in (*objectives, "none")  # which goes with everything
         }
     weight = training["ce_weight"]
     if ("kl_ce" in objectives) != (weight > 0):
