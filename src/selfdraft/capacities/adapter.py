@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from selfdraft.capacities.capacity import Capacity, Own, Sizes
+from selfdraft.capacities.capacity import Capacity, Sizes
 
 if TYPE_CHECKING:
     from selfdraft.models.making import Making, Pieces, Saved
@@ -27,9 +27,6 @@ class Adapter(Capacity):
 
     def trained(self, model: Sizes, layer: int, rank: int) -> int:
         return model.hidden + model.attention_parameters
-
-    def own(self, model: Sizes, layer: int, rank: int, vocabulary: int) -> Own:
-        return Own(body=model.attention, layers=1)
 
 
 CAPACITY = Adapter()

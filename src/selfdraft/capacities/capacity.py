@@ -1,9 +1,8 @@
-"""What a capacity says of itself: what of an exit is trained, how it starts, is saved and loaded, and what it costs."""
+"""What a capacity says of itself: what of an exit is trained, how it starts, how it is saved and loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:  # the study's plan and the config's check read capacities where there is no torch
@@ -41,20 +40,6 @@ class Sizes(Protocol):
     def attention_parameters(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class Own:
-    """What a draft step runs beside the target's layers and a head of the usual size.
-
-    body, head: weights of matrices in front of the norm, and beside the head; layers: how many of the
-    body's layers attend, each with a KV cache of its own. Matrices of a body that does not attend are
-    needed for the labels alone.
-    """
-
-    body: int = 0
-    head: int = 0
-    layers: int = 0
-
-
 NORM_RATE = 3e-3
 
 
@@ -64,7 +49,7 @@ class Capacity:
     A part is what has a learning rate of its own: `rates` has the usual one of each, and the norm's where it is not
     NORM_RATE.
     `rank` is the usual rank of a capacity that has one. `own_head`: the whole LM head is trained.
-    `frozen`: the body's matrices get no gradient, what is added to them does. `maps`: what the regression that
+    `maps`: what the regression that
     `regressed` starts from maps to the target's own final state: "state", the exit's input, or "read", what its head
     reads.
     """
@@ -74,7 +59,6 @@ class Capacity:
     rates: ClassVar[Mapping[str, float]] = {}
     rank: ClassVar[int | None] = None
     own_head: ClassVar[bool] = False
-    frozen: ClassVar[bool] = False
     maps: ClassVar[str] = "read"
 
     @property
@@ -120,7 +104,3 @@ class Capacity:
     def trained(self, model: Sizes, layer: int, rank: int) -> int:
         """How many parameters are trained beside the exit norm."""
         return 0
-
-    def own(self, model: Sizes, layer: int, rank: int, vocabulary: int) -> Own:
-        """What one draft step runs of its own, with a head of `vocabulary` words."""
-        return Own()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from selfdraft.capacities.capacity import Own, Sizes
+from selfdraft.capacities.capacity import Sizes
 from selfdraft.capacities.head import OwnHead
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ class HeadBlock(OwnHead):
 
     def trained(self, model: Sizes, layer: int, rank: int) -> int:
         return model.head + model.layer_parameters
-
-    def own(self, model: Sizes, layer: int, rank: int, vocabulary: int) -> Own:
-        return Own(body=model.layer, layers=1)
 
 
 CAPACITY = HeadBlock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from selfdraft.capacities.capacity import Capacity, Own, Sizes
+from selfdraft.capacities.capacity import Capacity, Sizes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,6 @@ class Lora(Capacity):
     about = "LoRA on all kept layers"
     rates = {"norm": 6e-2, "lora": 1e-3}
     rank = 16
-    frozen = True
 
     def depth(self, layer: int) -> int:
         return 0
@@ -47,9 +46,6 @@ class Lora(Capacity):
         # one pair of thin matrices for q, k and v together, one for gate and up, one for o and one for down
         pairs = (h + queries + 2 * keys) + (queries + h) + (h + 2 * model.inner) + (model.inner + h)
         return (layer + 1) * rank * pairs
-
-    def own(self, model: Sizes, layer: int, rank: int, vocabulary: int) -> Own:
-        return Own(body=(layer + 1) * model.layer, layers=layer + 1)
 
 
 CAPACITY = Lora()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from selfdraft.capacities.capacity import Capacity, Own, Sizes
+from selfdraft.capacities.capacity import Capacity, Sizes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,9 +54,6 @@ class OfLowRankHead(Capacity):
 
     def trained(self, model: Sizes, layer: int, rank: int) -> int:
         return rank * (model.hidden + model.vocab)
-
-    def own(self, model: Sizes, layer: int, rank: int, vocabulary: int) -> Own:
-        return Own(head=rank * (model.hidden + vocabulary))
 
 
 CAPACITY = OfLowRankHead()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from selfdraft.capacities.capacity import Capacity, Own, Sizes
+from selfdraft.capacities.capacity import Capacity, Sizes
 
 if TYPE_CHECKING:
     from selfdraft.models.exit import Exit
@@ -41,9 +41,6 @@ class OfTranslator(Capacity):
 
     def trained(self, model: Sizes, layer: int, rank: int) -> int:
         return model.hidden * (model.hidden + 1)
-
-    def own(self, model: Sizes, layer: int, rank: int, vocabulary: int) -> Own:
-        return Own(body=model.hidden * model.hidden)
 
 
 CAPACITY = OfTranslator()
