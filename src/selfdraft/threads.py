@@ -9,6 +9,7 @@ from pathlib import Path
 # Turns of libgomp's waiting loop before a thread sleeps, see docs/benchmarks.md: enough until the next product of a
 # quiet step; a thread that has lost its core to another process is not waited for at the cost of the other core.
 SPIN = "10000"
+HELP = "CPU threads at most (default: no limit); never more than one a core that nothing else uses"
 
 
 def wait_gently(environment: MutableMapping[str, str] = os.environ) -> None:

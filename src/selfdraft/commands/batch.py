@@ -4,6 +4,7 @@ import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
+from selfdraft.threads import HELP as HELP_THREADS
 
 DEFAULTS = {"batches": 8, "max_new_tokens": 48, "seed": 0}
 
@@ -22,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of both methods")
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    parser.add_argument("--threads", type=int, help=HELP_THREADS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.evaluation.rows import write_rows
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, read_prompts
+    from selfdraft.threads import free_threads
 
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "batch")
     points = point_list(args.points, "--points")
@@ -43,7 +45,9 @@ def run(args: argparse.Namespace) -> None:
     for size in args.sizes:
         if not 1 <= size <= len(prompts):
             raise StudyError(f"--sizes: {size} is not between 1 and the {len(prompts)} prompts of {args.data}")
-    target = start(args.target, args.dtype, args.device, args.threads)
+    threads, why = free_threads(args.threads)
+    print(why, flush=True)
+    target = start(args.target, args.dtype, args.device, threads)
     room = settings["max_new_tokens"] + max(point.gamma for point in points)
     check_room(prompts, room, target.config.max_positions, args.data)
     measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)

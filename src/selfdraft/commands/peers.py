@@ -3,6 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.threads import HELP as HELP_THREADS
 
 DEFAULTS = {"prompts": 8, "groups": 8, "max_new_tokens": 128, "layer": 0, "gamma": 4, "max_ngram": 2, "seed": 0}
 
@@ -16,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft-model", help="folder of a smaller model with the same tokenizer (left out: none)")
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    parser.add_argument("--threads", type=int, help=HELP_THREADS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.models.runtime import start
     from selfdraft.sequences import check_room, some_prompts
     from selfdraft.sources.reference import load_transformers
+    from selfdraft.threads import free_threads
 
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "peers")
     prompts = some_prompts(args.data, settings["prompts"], "peers")
@@ -46,11 +48,13 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError(f"--batches: {max(args.batches)} is more than the {len(prompts)} prompts asked for")
     if find_spec("economize") is None:
         print("economize is not installed (pip install 'selfdraft[peers]'): its rows are left out", file=sys.stderr)
+    threads, why = free_threads(args.threads)
+    print(why, flush=True)
     setting = Setting(settings["layer"], settings["gamma"], settings["max_ngram"])
 
     def rows() -> Iterator[dict[str, Any]]:
         for dtype in args.dtypes:
-            target = start(args.target, dtype, args.device, args.threads)
+            target = start(args.target, dtype, args.device, threads)
             check_room(prompts, settings["max_new_tokens"] + setting.gamma, target.config.max_positions, args.data)
             drafters: dict[str, Drafter] = {
                 "early exit": ExitDrafter(target, untrained_exit(target, setting.layer, "head")),

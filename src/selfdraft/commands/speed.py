@@ -5,6 +5,7 @@ import argparse
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
 from selfdraft.evaluation.shards import HELP as HELP_SHARD
+from selfdraft.threads import HELP as HELP_THREADS
 
 DEFAULTS = {
     "prompts": 16,
@@ -15,7 +16,6 @@ DEFAULTS = {
     "strict": False,
     "seed": 0,
 }
-HELP_THREADS = "CPU threads at most (default: no limit); never more than one a core that nothing else uses"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
-from selfdraft.commands.speed import HELP_THREADS
+from selfdraft.threads import HELP as HELP_THREADS
 
 DEFAULTS = {"contexts": [80, 260], "rounds": 5, "seed": 0}
 

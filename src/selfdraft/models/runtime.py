@@ -9,6 +9,7 @@ import torch
 from selfdraft.errors import StudyError
 from selfdraft.models.graphs import Replays
 from selfdraft.models.llama import Llama, load_target
+from selfdraft.threads import usable_cores
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 
@@ -40,9 +41,9 @@ def resolve_device(device: str) -> str:
 
 
 def start(folder: str | Path, dtype: str, device: str = "auto", threads: int | None = None) -> Llama:
-    """Load the target for computing in `dtype` on `device`, with `threads` CPU threads."""
-    if threads:
-        torch.set_num_threads(threads)
+    """Load the target for computing in `dtype` on `device`, with `threads` CPU threads (torch's own choice if left
+    out), but no more than there are cores that this process may use."""
+    torch.set_num_threads(min(threads or torch.get_num_threads(), usable_cores()))
     torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32: identity claims rest on it
     if dtype not in DTYPES:
         raise StudyError(f"dtype: {dtype!r} is unknown; one of {', '.join(DTYPES)} is right")
