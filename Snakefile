@@ -5,7 +5,7 @@ import os
 import sys
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version
+from snakemake.utils import min_version, update_config
 
 min_version("9.27")
 
@@ -17,7 +17,7 @@ from selfdraft.study.announcement import announce, conclude
 from selfdraft.study.benchmark_files import benchmark_patterns
 from selfdraft.study.cluster import check_slurm
 from selfdraft.study.conda_check import check_conda
-from selfdraft.study.config import check, check_layers, files_on_disk, sources_of, splits_of
+from selfdraft.study.config import check, check_layers, files_on_disk, layers_text, sources_of, splits_of, typed
 from selfdraft.study.disk import check_writable
 from selfdraft.study.disturbed import disturbed_runs
 from selfdraft.study.environments import environment_file
@@ -28,14 +28,15 @@ from selfdraft.study.second_look import look_again
 # On a full disk Snakemake's own log fails too: without a traceback for each of its lines.
 logging.raiseExceptions = False
 
-# A --configfile is a whole study of its own: it replaces config.yaml and is not merged into it.
+# The first --configfile is a whole study of its own, in place of config.yaml; later ones, and --config, are merged over it.
 if not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
 
 
 try:
-    study = (workflow.overwrite_configfiles or ["config.yaml"])[-1]
+    study = layers_text(workflow.overwrite_configfiles or ["config.yaml"], workflow.config_settings.config)
+    update_config(config, typed(workflow.config_settings.config))
     check(config, study)
     check_layers(config, study, f"results/target/{config['target']['name']}")
     check_conda(workflow)

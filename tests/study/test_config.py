@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from selfdraft.errors import StudyError
-from selfdraft.study.config import check, check_layers, files_on_disk, load, sources_of, splits_of
+from selfdraft.study.config import check, check_layers, files_on_disk, layers_text, load, sources_of, splits_of, typed
 from selfdraft.study.schema import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -329,3 +329,18 @@ def test_layers_are_not_checked_against_a_target_of_another_source(tmp_path):
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 2}')
     (tmp_path / "source.json").write_text('{"kind": "path", "path": "elsewhere"}')
     check_layers(load(ROOT / "config.yaml"), "config.yaml", tmp_path)
+
+
+def test_what_snakemake_read_as_text_has_the_schemas_types_and_stays_text_where_that_is_right():
+    read = {
+        "training": {"epochs": "2", "learning_rate": {"norm": "0.05"}, "objective": "tv"},
+        "data": {"prompt_length": ["8", "64"], "english_only": "false", "source": {"version": "26.3"}},
+    }
+    made = typed(read)
+    assert made["training"] == {"epochs": 2, "learning_rate": {"norm": 0.05}, "objective": "tv"}
+    assert made["data"] == {"prompt_length": [8, 64], "english_only": False, "source": {"version": "26.3"}}
+
+
+def test_a_mistake_is_told_to_be_in_the_files_and_the_command_line_together():
+    assert layers_text(["a.yaml", "b.yaml"], {}) == "a.yaml + b.yaml"
+    assert layers_text(["a.yaml"], {"training": {}}) == "a.yaml + --config"

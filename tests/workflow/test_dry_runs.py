@@ -22,7 +22,7 @@ def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure
         "machine": 1,
         "results": 1,
     }
-    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (14, 14, 29, 2)
+    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (18, 18, 33, 2)
     assert jobs["acceptance_of_others"] == 2
     assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
     assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (2, 4, 2)
@@ -193,3 +193,16 @@ def test_a_wrong_configfile_is_named(study, tmp_path):
     done = study.snakemake("--dry-run", "--configfile", str(tmp_path / "mine.yaml"))
     assert done.returncode != 0
     assert "mine.yaml: target: 3 is not a mapping" in done.output
+
+
+def test_later_config_files_and_settings_of_the_command_line_are_merged_over_the_study(study, tmp_path):
+    (tmp_path / "mine.yaml").write_text("training: {epochs: 3}\n")
+    draft = "results/checkpoints/layer21_T1.0_head_block_seed2/config.json"
+    over = ["--configfile", "config.yaml", str(tmp_path / "mine.yaml"), "--config", "training={evaluations: 2}"]
+    planned = study.snakemake(draft, "--dry-run", "--printshellcmds", *over)
+    assert planned.returncode == 0, planned.output
+    told = json.loads(re.search(r"--settings '(\{.*?\})' --dataset", planned.output)[1])
+    assert (told["epochs"], told["evaluations"], told["seed"]) == (3, 2, 2)
+    assert told["tokens_per_step"] == yaml.safe_load((ROOT / "config.yaml").read_text())["training"]["tokens_per_step"]
+    refused = study.snakemake(draft, "--dry-run", "--config", "training={epoch: 2}")
+    assert 'config.yaml + --config: training.epoch: unknown key; did you mean "epochs"?' in refused.output

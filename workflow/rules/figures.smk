@@ -41,6 +41,11 @@ for figure, drawn in sweeps.figures(config).items():
             figure=figure,
             sweep=sweeps.as_json(drawn["sweep"]),
             style=sweeps.as_json(drawn["style"]),
+            statistics=branch(
+                figure == "histograms",
+                then=["--statistics", sweeps.settings_of(config, "statistics")],
+                otherwise=[],
+            ),
             folder=subpath(output[0], parent=True),
             option=lookup(
                 dpath=figure,
@@ -52,4 +57,4 @@ for figure, drawn in sweeps.figures(config).items():
             "Figure {params.figure}"
         shell:
             "python -m selfdraft figure {params.figure} {params.option} {input.table:q}"
-            " --sweep {params.sweep:q} --style {params.style:q} --out-dir {params.folder:q} > {log} 2>&1"
+            " --sweep {params.sweep:q} --style {params.style:q} {params.statistics:q} --out-dir {params.folder:q} > {log} 2>&1"

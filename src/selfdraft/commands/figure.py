@@ -15,11 +15,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=Path, help="batch.csv, peers.csv or compile.csv, for the figure of that name")
     parser.add_argument("--sweep", default="{}", help='JSON: the grid to draw, {"layer": [6, 14], …}')
     parser.add_argument("--style", default="{}", help="JSON: width and height in inches, rcParams")
+    parser.add_argument("--statistics", default="{}", help="JSON: resamples, confidence, seed, for histograms")
     parser.add_argument("--out-dir", type=Path, default=Path("paper_figures"), help="for NAME.pdf and NAME.png")
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, draw, write both files."""
+    from selfdraft.commands.results import bootstrap_settings
     from selfdraft.figures import figure_module
     from selfdraft.figures.inputs import Inputs, checked_sweep, json_object
     from selfdraft.figures.style import applied, checked_style, save
@@ -27,7 +29,8 @@ def run(args: argparse.Namespace) -> None:
 
     style = checked_style(json_object(args.style, "--style"))
     sweep = checked_sweep(json_object(args.sweep, "--sweep"))
-    inputs = Inputs(args.results, args.acceptance, tuple(args.logs), args.table, sweep, style)
+    chosen = bootstrap_settings(args.statistics, "--statistics")
+    inputs = Inputs(args.results, args.acceptance, tuple(args.logs), args.table, sweep, style, chosen)
     module = figure_module(args.name)
     with applied(style):
         figure = module.draw(inputs)

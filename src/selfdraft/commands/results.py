@@ -20,24 +20,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="results.csv")
 
 
-def bootstrap_settings(text: str) -> dict[str, Any]:
+def bootstrap_settings(text: str, option: str = "--settings") -> dict[str, Any]:
     """The statistics section from its JSON. Raises StudyError naming the key that is wrong."""
     try:
         settings = json.loads(text)
     except json.JSONDecodeError as error:
-        raise StudyError(f"--settings: not valid JSON ({error})") from None
+        raise StudyError(f"{option}: not valid JSON ({error})") from None
     known = {"resamples": 9999, "confidence": 0.95, "seed": 0}
     if not isinstance(settings, dict):
-        raise StudyError(f"--settings: {settings!r} is not an object with {', '.join(known)}")
+        raise StudyError(f"{option}: {settings!r} is not an object with {', '.join(known)}")
     for key in settings:
         if key not in known:
-            raise StudyError(f"--settings: {key}: unknown key; known are {', '.join(known)}")
+            raise StudyError(f"{option}: {key}: unknown key; known are {', '.join(known)}")
     settings = known | settings
     for key, least in (("resamples", 1), ("seed", 0)):
         if type(settings[key]) is not int or settings[key] < least:
-            raise StudyError(f"--settings: {key}: {settings[key]!r} is not a whole number >= {least}")
+            raise StudyError(f"{option}: {key}: {settings[key]!r} is not a whole number >= {least}")
     if not isinstance(settings["confidence"], int | float) or not 0 < settings["confidence"] < 1:
-        raise StudyError(f"--settings: confidence: {settings['confidence']!r} is not between 0 and 1")
+        raise StudyError(f"{option}: confidence: {settings['confidence']!r} is not between 0 and 1")
     return settings
 
 

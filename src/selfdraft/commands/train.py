@@ -35,7 +35,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drafts", help='instead of these three: several drafts in one pass, as JSON: [[6, 1.0, "head"], …]'
     )
-    parser.add_argument("--settings", default="{}", help="the config's `training` section as JSON")
+    parser.add_argument(
+        "--config", nargs="+", default=[], help="config files; their `training` sections, merged in order"
+    )
+    parser.add_argument("--settings", default="{}", help="the config's `training` section as JSON; over --config")
     parser.add_argument("--objective", help="in place of the settings' own: kl, kl_ce, reverse_kl, tv")
     parser.add_argument("--seed", type=int, help="in place of the settings' own: of the order of the training text, …")
     parser.add_argument("--dataset", default="", help="name of the data, for the tables")
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.training.trackers import all_of
     from selfdraft.training.trainer import Stopped, Trainer
 
-    raw = json_option(args.settings, "--settings") | {
+    raw = merged(training_section(args.config), json_option(args.settings, "--settings")) | {
         key: value for key, value in (("objective", args.objective), ("seed", args.seed)) if value is not None
     }
     settings = Settings.from_dict(raw)
@@ -186,6 +189,36 @@ def run(args: argparse.Namespace) -> None:
             if live is not None:
                 live.unlink(missing_ok=True)
     processes.leave()
+
+
+def training_section(files: list[str]) -> dict[str, Any]:
+    """The `training` sections of config files, later ones over earlier ones. Raises StudyError for what has none."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for path in files:
+        try:
+            with open(path, encoding="utf-8") as file:
+                config = yaml.safe_load(file)
+        except FileNotFoundError:
+            raise StudyError(f"--config: {path}: file not found") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise StudyError(f"--config: {path}: not valid YAML ({' '.join(str(error).split())})") from None
+        section = config.get("training") if isinstance(config, dict) else None
+        if not isinstance(section, dict):
+            raise StudyError(f"--config: {path}: has no section training")
+        found = merged(found, section)
+    return found
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, mappings inside key by key."""
+    inner = {key: merged(below[key], above[key]) for key in above if _are_mappings(below.get(key), above[key])}
+    return below | above | inner
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def log_in(folder: "Path | None", stack: "ExitStack") -> "Callable[[str], object]":

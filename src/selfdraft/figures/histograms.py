@@ -17,9 +17,8 @@ from selfdraft.statistics.columns import SETTINGS
 MOST_COLUMNS = 8
 
 
-def shares(rows: pd.DataFrame, gamma: int) -> list[Estimate]:
+def shares(rows: pd.DataFrame, gamma: int, bootstrap: Bootstrap) -> list[Estimate]:
     """The share of cycles that accept 0 … gamma draft tokens, with intervals over prompts."""
-    bootstrap = Bootstrap()
     cycles = rows.groupby("prompt", sort=True).size()
     point = "/".join(str(rows[name].iloc[0]) for name in SETTINGS)
     return [
@@ -33,12 +32,12 @@ def shares(rows: pd.DataFrame, gamma: int) -> list[Estimate]:
     ]
 
 
-def histogram(ax: Axes, made: list[Series]) -> None:
+def histogram(ax: Axes, made: list[Series], bootstrap: Bootstrap) -> None:
     """Bars of all series of one panel, beside each other at each number of accepted tokens."""
     width = 0.86 / len(made)
     for index, series in enumerate(made):
         gamma = int(series.rows["gamma"].max())
-        found = shares(series.rows, gamma)
+        found = shares(series.rows, gamma, bootstrap)
         value, low, high = (
             np.array([np.nan if x is None else x for x in ends])
             for ends in zip(*((e.value, e.low, e.high) for e in found), strict=True)
@@ -76,7 +75,7 @@ def draw(inputs: Inputs) -> Figure:
         ]
         ax.text(0.98, 0.98, f"layer {layers[number]:g}", transform=ax.transAxes, ha="right", va="bottom")
         if parts:
-            histogram(ax, parts)
+            histogram(ax, parts, Bootstrap(**inputs.statistics))
         style.ticks_at(ax, range(int(rows["gamma"].max()) + 1))
     axes[0].set_ylim(0.0, 1.0)
     figure.supxlabel("accepted draft tokens in a cycle", fontsize="medium")

@@ -149,7 +149,8 @@ def read_log(path: Path) -> Log:
 class Inputs:
     """The files a figure may read. Asking for one that was not given is a StudyError.
 
-    `read` lists those that it did read, in the order in which it asked.
+    `statistics` is the config's section, for a figure that makes intervals
+    itself. `read` lists those files that it did read, in the order in which it asked.
     """
 
     results_path: Path | None = None
@@ -158,6 +159,7 @@ class Inputs:
     table_path: Path | None = None
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     style: Style = field(default_factory=Style)
+    statistics: dict[str, Any] = field(default_factory=dict)
     read: list[Path] = field(default_factory=list)
 
     def _reads(self, *paths: Path) -> None:

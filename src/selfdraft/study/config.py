@@ -64,6 +64,34 @@ def check(config: Any, path: str | Path, schema: str | Path = SCHEMA) -> None:
         raise StudyError(f"{path}: {problem}")
 
 
+def layers_text(files: Iterable[str | Path], overrides: dict[str, Any]) -> str:
+    """What a mistake is told to be in: the study's file, those that are merged over it, and `--config`."""
+    return " + ".join([*map(str, files), *(["--config"] if overrides else [])])
+
+
+def typed(overrides: dict[str, Any], schema: str | Path = SCHEMA) -> dict[str, Any]:
+    """What `snakemake --config` has read as text, as numbers and truth values where the schema asks for them."""
+    rules = read_schema(schema)
+    return cast(dict[str, Any], _typed(overrides, rules, rules))
+
+
+def _typed(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> Any:
+    if "$ref" in rule:
+        rule = root["$defs"][rule["$ref"].removeprefix("#/$defs/")]
+    if isinstance(value, dict):
+        named, known = rule.get("additionalProperties"), rule.get("properties", {})
+        named = named if isinstance(named, dict) else {}
+        return {key: _typed(inner, known.get(key, named), root) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner, rule.get("items", {}), root) for inner in value]
+    if isinstance(value, str) and rule.get("type") in ("integer", "number", "boolean"):
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+    return value
+
+
 def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -> None:
     """Check the exit layers against the folder `target`, if it was made from the config's source already.
 
