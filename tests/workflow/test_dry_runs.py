@@ -69,7 +69,7 @@ def test_a_teacher_of_its_own_is_fetched_and_online_training_needs_no_kept_state
 @pytest.mark.parametrize("profile", [[], SLURM], ids=["local", "slurm"])
 def test_the_full_study_is_planned(study, profile):
     jobs = study.to_do(*profile, *FULL)
-    assert (jobs["train"], jobs["quality"], jobs["speed"]) == (59, 59, 3 * 4)
+    assert (jobs["train"], jobs["quality"], jobs["speed"]) == (63, 63, 3 * 4)
     others = jobs["domain_acceptance_of_others"]
     assert (jobs["domain_quality"], jobs["domain_acceptance"], others) == (12, 18 * 4, 3 * 4)
     assert sum(name.startswith("figure_") for name in jobs) == 12
