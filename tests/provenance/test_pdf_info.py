@@ -1,7 +1,7 @@
 """The document information of a PDF is read as it was written, and a damaged file is told as such."""
 
 import random
-import zlib
+import re
 from pathlib import Path
 
 import pytest
@@ -62,8 +62,8 @@ def test_tables_that_lead_round_in_a_circle_are_an_error():
 
 def test_a_file_without_the_dictionary_tells_nothing(tmp_path):
     data = pdf_with(tmp_path, Title="x")
-    at = data.rindex(b"/Info")
-    assert document_information(data[:at] + b"     " + data[at + 5 :], NAME) == {}
+    without = re.sub(rb"/Info \d+ \d+ R", lambda found: b" " * len(found[0]), data)
+    assert document_information(without, NAME) == {}
 
 
 def test_a_file_that_is_cut_anywhere_is_an_error(tmp_path):
@@ -77,13 +77,6 @@ def test_bytes_missing_in_the_middle_are_an_error(tmp_path):
     data = pdf_with(tmp_path, Title="x")
     with pytest.raises(StudyError, match=r"figure\.pdf: the PDF is damaged"):
         document_information(data[:400] + data[410:], NAME)
-
-
-def test_a_compressed_cross_reference_is_told(tmp_path):
-    body = b"%PDF-1.5\n"
-    stream = b"1 0 obj\n<< /Type /XRef >>\nstream\n" + zlib.compress(b"0") + b"\nendstream\nendobj\n"
-    with pytest.raises(StudyError, match="not one of matplotlib's"):
-        document_information(body + stream + b"startxref\n%d\n%%%%EOF\n" % len(body), NAME)
 
 
 def test_no_damage_ends_in_anything_but_an_answer_or_one_line(tmp_path):
