@@ -43,6 +43,9 @@ class Display:
                 self.print(text)
         elif getattr(record, "selfdraft", None) == "plan":
             self.plan(record)
+        elif getattr(record, "selfdraft", None) == "end":
+            self.close()
+            self.print(f"Done in {_clock(self.clock() - self.began)}.\n{record.getMessage()}")
         elif event == LogEvent.RUN_INFO:
             self.total = self.total or sum(n for rule, n in record.stats.items() if not _asks(rule, n))  # type: ignore[attr-defined]
         elif event == LogEvent.JOB_INFO:
@@ -51,7 +54,7 @@ class Display:
             self.finish(record.job_id)  # type: ignore[attr-defined]
         elif event == LogEvent.JOB_ERROR:
             self.fail(record)
-        elif hasattr(record, "selfdraft") or record.levelno >= logging.WARNING or _nothing(record):
+        elif record.levelno >= logging.WARNING or _nothing(record):
             self.print(self.formatter.format(record))
 
     def plan(self, record: Any) -> None:

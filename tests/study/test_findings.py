@@ -44,6 +44,12 @@ def test_the_fastest_point_is_called_faster_only_if_its_interval_says_so(tmp_pat
     assert "is slower than the target alone: speedup 0.80 [0.70, 0.90]; 0 of them" in one
 
 
+def test_without_an_interval_the_fastest_is_no_verdict(tmp_path):
+    (one,) = findings(table(tmp_path, {"speedup": "1.2"}, {"gamma": "2", "speedup": "0.7"}))
+    assert one.endswith("has a speedup of 1.20 over the target alone (too few prompts for an interval).")
+    assert "of 2 points, head at layer 6 (greedy, gamma 4, chat)" in one
+
+
 def test_the_settings_that_matter_most_are_those_whose_intervals_are_furthest_apart(tmp_path):
     rows = [
         {"speedup": [0.8, 0.7, 0.9]},

@@ -107,7 +107,12 @@ def test_warnings_errors_and_the_end_are_shown_and_snakemakes_chatter_is_not():
     run.log("no room", level=logging.ERROR)
     run.log("Tables: results/results.csv", selfdraft="end")
     run.log("Nothing to be done (all is there).")
-    assert run.lines == ["no room", "Tables: results/results.csv", "Nothing to be done (all is there)."]
+    assert run.lines == [
+        "no room",
+        "Done in 0:00.",
+        "Tables: results/results.csv",
+        "Nothing to be done (all is there).",
+    ]
 
 
 def test_a_dry_run_says_why_as_snakemake_does():

@@ -53,11 +53,18 @@ def disturbed(table: str | Path) -> tuple[int, int] | None:
 
 
 def _fastest(rows: list[Row]) -> Iterator[str]:
-    timed = [row for row in rows if _interval(row, "speedup")]
+    timed = [row for row in rows if _number(row, "speedup") is not None]
     if not timed:
         return
     best = max(timed, key=lambda row: float(row["speedup"]))
-    low, high = _interval(best, "speedup") or (math.nan, math.nan)
+    known = _interval(best, "speedup")
+    if known is None:
+        yield (
+            f"The fastest of {len(timed)} points, {_name(best)}, has a speedup of {float(best['speedup']):.2f} over "
+            "the target alone (too few prompts for an interval)."
+        )
+        return
+    low, high = known
     verdict = "faster than" if low > 1 else "slower than" if high < 1 else "not clearly faster or slower than"
     faster = sum((_interval(row, "speedup") or (0, 0))[0] > 1 for row in timed)
     yield (
