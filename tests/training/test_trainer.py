@@ -126,10 +126,10 @@ def test_the_regression_alone_is_better_than_the_logit_lens(capacity):
     )
     assert found[1]["steps"] == 0
     assert len(found[2]) == 1
-    assert found[1]["held_out_kl"] < 0.97 * lens[1]["held_out_kl"]
+    assert found[1]["validation_kl"] < 0.97 * lens[1]["validation_kl"]
     again = run(tiny_llama(), 1, capacity, Settings(objective="none", dtype="float32", seed=5), online=True)
     if capacity not in ("low_rank_head", "lora"):  # whose random halves the seed decides
-        assert again[1]["held_out_kl"] == pytest.approx(found[1]["held_out_kl"], rel=1e-4)
+        assert again[1]["validation_kl"] == pytest.approx(found[1]["validation_kl"], rel=1e-4)
 
 
 def test_the_start_is_the_regression_of_the_targets_own_states_whoever_teaches():
