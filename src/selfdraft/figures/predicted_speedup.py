@@ -14,7 +14,7 @@ def draw(inputs: Inputs) -> Figure:
     made = split(rows, "layer")
     figure, axes = style.canvas(inputs.style, style.FULL, 2.6, columns=2, width_ratios=(1, 1.45))
     left, right = axes
-    left.set(xlabel="predicted_speedup (acceptance and steps)", ylabel="speedup (measured)")
+    left.set(xlabel="predicted_speedup", ylabel="speedup (measured)")
     right.set(xlabel="exit layer", ylabel="efficiency (speedup / predicted)")
     ends: list[float] = []
     flagged = False

@@ -143,8 +143,10 @@ def note_disturbed(figure: Figure, rows: pd.DataFrame) -> None:
     """A line at the foot of a figure of speeds, if other work on the machine disturbed runs of its points."""
     share = rows["disturbed"].dropna() if "disturbed" in rows else rows.iloc[:, 0].iloc[:0]
     if len(share) and share.max() > 0:
-        text = f"disturbed: {share.mean():.0%} of the timed runs of these points, of one point {share.max():.0%}"
-        figure.legend([], [], title=text, loc="outside lower left", frameon=False, title_fontsize="small")
+        text = f"disturbed: {share.mean():.0%} of the timed runs, of one point {share.max():.0%}"
+        figure.set_figheight(figure.get_figheight() + 0.2)  # its own room, so that no panel shrinks
+        look = {"frameon": False, "borderpad": 0.0, "borderaxespad": 0.2, "title_fontsize": "small"}
+        figure.legend([], [], title=text, loc="outside lower left", **look)
 
 
 def log_axis(ax: Axes, linear_below: float | None = None) -> None:
