@@ -77,8 +77,10 @@ def draw(inputs: Inputs) -> Figure:
     axes[0].set_yticks(range(len(made)), [series.label for series in made])
     for ax in axes:
         ax.tick_params(axis="y", length=0)
-    figure.supxlabel("time per cycle (ms)", fontsize="medium")
+    disturbed = style.disturbed_text(rows)
+    figure.supxlabel("\n".join(["time per cycle (ms)", *filter(None, [disturbed])]), fontsize="medium")
+    if disturbed:
+        figure.set_figheight(figure.get_figheight() + 0.2)
     phases = [bars for bars in axes[0].containers if bars.get_label() in PHASES]
     style.legend_above(figure, axes, phases, handlelength=2.4)
-    style.note_disturbed(figure, rows)
     return figure

@@ -139,11 +139,17 @@ def legend_above(figure: Figure, axes: Sequence[Axes] = (), handles: Sequence[An
         legend.remove()
 
 
+def disturbed_text(rows: pd.DataFrame) -> str:
+    """What share of the runs behind the points was disturbed by other work on the machine; empty if none was."""
+    share = rows["disturbed"].dropna() if "disturbed" in rows else rows.iloc[:, 0].iloc[:0]
+    if not len(share) or share.max() == 0:
+        return ""
+    return f"disturbed: {share.mean():.0%} of the timed runs, of one point {share.max():.0%}"
+
+
 def note_disturbed(figure: Figure, rows: pd.DataFrame) -> None:
     """A line at the foot of a figure of speeds, if other work on the machine disturbed runs of its points."""
-    share = rows["disturbed"].dropna() if "disturbed" in rows else rows.iloc[:, 0].iloc[:0]
-    if len(share) and share.max() > 0:
-        text = f"disturbed: {share.mean():.0%} of the timed runs, of one point {share.max():.0%}"
+    if text := disturbed_text(rows):
         figure.set_figheight(figure.get_figheight() + 0.2)  # its own room, so that no panel shrinks
         look = {"frameon": False, "borderpad": 0.0, "borderaxespad": 0.2, "title_fontsize": "small"}
         figure.legend([], [], title=text, loc="outside lower left", **look)
