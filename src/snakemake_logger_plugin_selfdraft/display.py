@@ -92,7 +92,7 @@ class Display:
         self.done += 1
         self.done_seconds += self.expected.get(rule, 0.0)
         place = f"{self.done:>{len(str(self.total))}}/{self.total}"
-        left = "" if self.bar else f"  ({self.left()})"
+        left = "" if self.bar or self.done == self.total else f"  ({self.left()})"
         self.line(place, what, f"{_clock(self.clock() - began)}{left}")
         if not self.figure_seen and rule.startswith("figure_"):
             self.figure_seen = True
