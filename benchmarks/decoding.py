@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import torch
 
-from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.loop import Generation, speculate, vanilla
 from selfdraft.decoding.policy import Policy, best_token
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.evaluation.peers import TransformersPeer
 from selfdraft.models.exit import untrained_exit
 from selfdraft.models.llama import Llama

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.loop import speculate, vanilla
 from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.evaluation.machine import measure
 from selfdraft.models.exit import untrained_exit
 from selfdraft.models.llama import load_target

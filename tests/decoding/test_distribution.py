@@ -13,12 +13,12 @@ from tiny_llama import perturbed_exit, tiny_llama
 from selfdraft.capacities import CAPACITIES
 from selfdraft.decoding import loop
 from selfdraft.decoding.accept import accept
-from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.lookup_drafter import LookupDrafter
-from selfdraft.decoding.model_drafter import ModelDrafter
 from selfdraft.decoding.policy import Policy, sample
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
+from selfdraft.drafters.model import ModelDrafter
 
 VOCAB, NEXT, ROWS, PROMPT = 6, 4, 10_000, [1, 2, 0, 1, 2]
 POLICIES = {
@@ -197,15 +197,15 @@ def drafted_greedily_verified_as_sampled(monkeypatch):
 def cache_not_rolled_back(monkeypatch):
     commit, prepare = Session.commit, Session.__init__
 
-    def roomy(self, target, prompts, room, depth):
-        prepare(self, target, prompts, room + 64, depth)
+    def roomy(self, target, prompts, room, depths=(), prefill=None):
+        prepare(self, target, prompts, room + 64, depths, prefill)
 
     def broken(self, accepted, next_token, new):
-        (shared,) = self._drafted
+        width = sum(tokens.shape[1] for tokens in self.held())
         commit(self, accepted, next_token, new)
         for row, tokens in enumerate(new):
             if tokens:
-                self.lengths[row] += shared.shape[1] - len(tokens)
+                self.lengths[row] += width - len(tokens)
 
     monkeypatch.setattr(Session, "__init__", roomy)
     monkeypatch.setattr(Session, "commit", broken)

@@ -6,13 +6,13 @@ import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
 from selfdraft.capacities import CAPACITIES
-from selfdraft.decoding.build import other_drafter
 from selfdraft.decoding.drafting import Drafting
-from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.loop import speculate, vanilla
-from selfdraft.decoding.model_drafter import ModelDrafter
 from selfdraft.decoding.pace import Pace
 from selfdraft.decoding.policy import Policy
+from selfdraft.drafters import drafter_of
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.model import ModelDrafter
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import untrained_exit
 from selfdraft.models.vocabulary import most_frequent
@@ -149,7 +149,7 @@ def test_bad_settings_name_their_key(settings, message):
 )
 def test_bad_drafters_name_what_is_wrong(settings, way, message):
     with pytest.raises(StudyError, match=message):
-        other_drafter("it", settings, tiny_llama(), Drafting.from_settings("way", way))
+        drafter_of("it", settings, tiny_llama(), Drafting.from_settings("way", way))
 
 
 def test_a_draft_model_of_another_vocabulary_is_refused():

@@ -8,10 +8,10 @@ import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
 from selfdraft.capacities import CAPACITIES
-from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.loop import cycles, speculate, vanilla
 from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import untrained_exit
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
-from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.loop import cycles, speculate, vanilla
-from selfdraft.decoding.model_drafter import ModelDrafter
 from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
+from selfdraft.drafters.model import ModelDrafter
 from selfdraft.errors import StudyError
 from selfdraft.models.graphs import Captured, Replays, window_of
 

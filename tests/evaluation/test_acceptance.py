@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
-from selfdraft.decoding.exit_drafter import ExitDrafter
 from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.errors import StudyError
 from selfdraft.evaluation.acceptance import acceptance_rows
 from selfdraft.evaluation.answers import greedy_answers, read_answers, write_answers

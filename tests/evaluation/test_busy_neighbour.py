@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
-from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.lookup_drafter import LookupDrafter
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.evaluation.speed import Patience, speed_rows

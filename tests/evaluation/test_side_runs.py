@@ -5,9 +5,9 @@ import torch
 from tiny import tiny_target
 from tiny_llama import perturbed_exit, tiny_llama
 
-from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.evaluation.batches import batch_rows, groups_of
 from selfdraft.evaluation.compile import compile_rows
 from selfdraft.evaluation.contest import Setting, contest_rows, of_economize, of_transformers, own

@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
-from selfdraft.decoding.exit_drafter import ExitDrafter
-from selfdraft.decoding.lookup_drafter import LookupDrafter
 from selfdraft.decoding.loop import speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.prefill import Prefill
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.evaluation import disturbance, speed
 from selfdraft.evaluation.disturbance import Counters, is_disturbed, quiet_reference
 from selfdraft.evaluation.rows import write_rows
@@ -56,7 +56,7 @@ def test_many_generations_start_from_one_reading_of_a_prompt(policy, capacity):
     """Also behind a stretch of the answer: token for token what a reading of their own gives."""
     target = tiny_llama()
     drafter = ExitDrafter(target, perturbed_exit(target, 1, capacity))
-    start = Prefill(target, [[3, 1, 4, 1, 5]], 40, {0, drafter.depth})
+    start = Prefill(target, [[3, 1, 4, 1, 5]], 40, drafter.depths)
     for _ in range(3):
         prompt, generator = [list(start.prompts[0])], torch.Generator()
         alone = speculate(target, drafter, prompt, policy, 3, 9, generator.manual_seed(2), whole=True)

@@ -128,7 +128,11 @@ WRONG = [
     ("drafting/confident/min_confidence", 2, "drafting.confident.min_confidence: 2 is not in [0, 1]"),
     ("drafting/confident/confidence", 2, "drafting.confident.confidence: unknown key; did you mean"),
     ("drafters/lookup/kind", "eagle", 'drafters.lookup.kind: "eagle" is not known; known are lookup, model'),
-    ("drafters/lookup/source", {"kind": "path", "path": "x"}, "drafters.lookup.source: does not go with kind lookup"),
+    (
+        "drafters/lookup/source",
+        {"kind": "path", "path": "x"},
+        "drafters.lookup.source: unknown key; known are kind, max_ngram",
+    ),
     ("drafters/small", {"kind": "model"}, "drafters.small.source: missing; it must be set"),
     ("drafters/layer9", {"kind": "lookup"}, 'drafters: "layer9" is not a drafter\'s name'),
     ("sweeps/lookup/drafter/0", "look", 'sweeps.lookup.drafter.0: "look" is not a key of drafters; did you mean'),
@@ -242,7 +246,7 @@ def test_every_mapping_of_the_schema_refuses_unknown_keys():
 def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS
     from selfdraft.commands import acceptance, speed
-    from selfdraft.drafter_kinds import KINDS
+    from selfdraft.drafters import KINDS, kind_of
     from selfdraft.sources.data_settings import DataSettings, Part
     from selfdraft.sources.fetch import KEYS
     from selfdraft.sources.shapes import SHAPES
@@ -256,9 +260,11 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert set(training["ranks"]["properties"]) == set(RANKS)
     sweep = schema["properties"]["sweeps"]["additionalProperties"]["properties"]
     assert tuple(sweep["capacity"]["items"]["enum"]) == CAPACITIES
-    drafter = schema["properties"]["drafters"]["additionalProperties"]["properties"]
-    assert tuple(drafter["kind"]["enum"]) == tuple(KINDS)
-    assert set(drafter) == {"kind"}.union(*KINDS.values())
+    drafter = schema["properties"]["drafters"]["additionalProperties"]
+    assert tuple(drafter["properties"]["kind"]["enum"]) == KINDS
+    for kind, rule in zip(KINDS, drafter["allOf"], strict=True):
+        assert set(rule["then"]["properties"]) == {"kind", *kind_of(kind).settings}
+        assert all("description" in setting for setting in kind_of(kind).settings.values())
     parts = set(Part.__dataclass_fields__)
     assert keys["data"] == {"name", "mixture"} | set(DataSettings.__dataclass_fields__) | parts - {"weight"}
     assert set(schema["properties"]["data"]["properties"]["mixture"]["additionalProperties"]["properties"]) == parts

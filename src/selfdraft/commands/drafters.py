@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfdraft.commands.settings import json_option
+from selfdraft.drafters import KINDS, drafter_of, kind_of
 from selfdraft.errors import StudyError
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-HELP_DRAFTERS = 'drafters that are not trained, by name, as JSON: {"lookup": {"kind": "lookup", "max_ngram": 3}}'
+HELP_DRAFTERS = (
+    'drafters that are no exit, by name, as JSON: {"lookup": {"kind": "lookup", "max_ngram": 3}}; kinds and their '
+    "settings: " + "; ".join(f"{kind} ({', '.join(kind_of(kind).settings)})" for kind in KINDS)
+)
 HELP_DRAFTING = 'ways of drafting by name, as JSON: {"trimmed": {"vocabulary": 8192}}; fixed needs no entry'
 HELP_POINTS = "JSON list of [draft's name, gamma, way of drafting (default: fixed)]"
 
@@ -85,7 +89,7 @@ def measured_points(
     Trimmed vocabularies are the most frequent tokens of the training split of `counted` (or of `data`).
     Raises StudyError for a point whose draft or way of drafting is not given.
     """
-    from selfdraft.decoding.build import exit_drafter, other_drafter
+    from selfdraft.drafters.exit import exit_drafter
     from selfdraft.evaluation.rows import checkpoint_settings
     from selfdraft.sequences import read_name
 
@@ -104,7 +108,7 @@ def measured_points(
             built[name, way] = drafter, checkpoint_settings(config) | settings
         elif name in drafters:
             built[name, way] = (
-                other_drafter(name, drafters[name], target, drafting[way], ids),
+                drafter_of(name, drafters[name], target, drafting[way], ids),
                 {"drafter": name} | settings,
             )
         else:

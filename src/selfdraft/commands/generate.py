@@ -110,8 +110,9 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
     """The drafter that the options ask for, and its name; None for the target alone. Raises StudyError."""
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
-    from selfdraft.decoding.build import exit_drafter, other_drafter
     from selfdraft.decoding.drafting import Drafting
+    from selfdraft.drafters import drafter_of
+    from selfdraft.drafters.exit import exit_drafter
     from selfdraft.errors import StudyError
 
     drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
@@ -128,10 +129,10 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
         return exit_, f"layer {config['layer']} {config['capacity']}"
     if args.lookup is not None:
         settings = {"kind": "lookup", "max_ngram": args.lookup}
-        return other_drafter("lookup", settings, target, drafting), f"lookup of up to {args.lookup} tokens"
+        return drafter_of("lookup", settings, target, drafting), f"lookup of up to {args.lookup} tokens"
     if args.draft_model is not None:
         settings = {"kind": "model", "folder": args.draft_model}
-        return other_drafter("model", settings, target, drafting, ids), f"model {args.draft_model}"
+        return drafter_of("model", settings, target, drafting, ids), f"model {args.draft_model}"
     return None, ""
 
 

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft import __version__
     from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.drafter import Drafter
-    from selfdraft.decoding.exit_drafter import ExitDrafter
-    from selfdraft.decoding.lookup_drafter import LookupDrafter
-    from selfdraft.decoding.model_drafter import ModelDrafter
+    from selfdraft.drafters.exit import ExitDrafter
+    from selfdraft.drafters.lookup import LookupDrafter
+    from selfdraft.drafters.model import ModelDrafter
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.contest import COLUMNS, Setting, contest_rows, of_economize, of_transformers, own
     from selfdraft.evaluation.rows import write_rows

@@ -1,4 +1,4 @@
-"""What the loop asks of a drafter: propose some tokens for each row, and say what they were drawn from."""
+"""What the loop asks of a drafter: propose tokens for each row, say what they were drawn from, hear what came of it."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.upload import uploaded
@@ -34,12 +35,21 @@ class Draft:
 
 
 class Drafter(Protocol):
-    """Proposes tokens; never writes to the target's cache but through the session."""
+    """Proposes tokens; never writes to the target's cache but through the session (`extend`, `deepen`).
 
-    depth: int  # target layers that drafting runs in the shared cache, 0 if none
+    Attributes:
+        depths: depths of the target whose states of verified tokens it wants to have, none for most.
+        learns: whether it learns from outcomes: `observe` then gets copies, and runs outside inference mode.
+    """
+
+    depths: tuple[int, ...]
+    learns: bool
 
     def start(self, session: Session) -> None:
         """Called once after the prefill."""
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         """Propose at most `gamma` tokens to follow each row's pending one."""
+
+    def observe(self, outcome: Outcome) -> None:
+        """Called once after each verification, whoever drafted."""

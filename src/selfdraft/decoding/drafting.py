@@ -54,6 +54,14 @@ class Drafting:
         most = None if self.max_entropy is None else 1e30
         return replace(self, adapt=False, min_confidence=least, max_entropy=most)
 
+    def must_be_fixed(self, drafter: str, kind: str) -> None:
+        """Raise StudyError unless this is a plain draft: for a kind that computes no logits."""
+        if self.stopping() or self.adapt or self.vocabulary:
+            raise StudyError(
+                f"drafters.{drafter}: {kind} has no confidence, no step to save and no head to trim: "
+                f"drafting {self.name} is not for it; use fixed"
+            )
+
     def stopping(self) -> Stopping | None:
         """The thresholds as the loop wants them; None if both are off."""
         highest = float("inf") if self.max_entropy is None else self.max_entropy

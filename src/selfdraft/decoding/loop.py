@@ -9,6 +9,7 @@ import torch
 from selfdraft.decoding.accept import accept, overlap
 from selfdraft.decoding.clock import Laps, now
 from selfdraft.decoding.drafter import Draft, Drafter
+from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import NAN_LOGITS, Policy, nan_rows
 from selfdraft.decoding.prefill import Prefill
 from selfdraft.decoding.session import Session
@@ -80,7 +81,7 @@ def vanilla(
     """
     _check_limit(max_new_tokens)
     begin = now(target.device)
-    session = Session(target, prompts, max_new_tokens, 0, prefill)
+    session = Session(target, prompts, max_new_tokens, (), prefill)
     nothing = torch.empty((len(prompts), 0), dtype=torch.int64, device=target.device)
     zeros = torch.zeros(len(prompts), dtype=torch.int64, device=target.device)
     result = Generation([[] for _ in prompts])
@@ -169,7 +170,7 @@ def cycles(
     timings = Timings() if timings is None else timings
     device = target.device
     begin = now(device)
-    session = Session(target, prompts, max_new_tokens + gamma, drafter.depth, prefill)
+    session = Session(target, prompts, max_new_tokens + gamma, drafter.depths, prefill)
     drafter.start(session)
     remaining = [max_new_tokens] * len(prompts)
     timings.prefill_s = now(device) - begin + (prefill.seconds if prefill else 0.0)
@@ -182,6 +183,7 @@ def cycles(
         draft = drafter.draft(session, most, policy, generator) if most else Draft(session.pending[:, :0])
         tokens, q = draft.tokens, draft.q
         laps.mark()
+        held = session.held()
         logits = session.verify(tokens)
         laps.mark()
         p = policy.distribution(logits)
@@ -189,22 +191,25 @@ def cycles(
         laps.mark()
         overlaps = overlap(p, tokens, q, draft.lengths).sum(1).tolist() if trace else None
         # All that the host must know crosses over at once: the only wait of a cycle.
-        width = tokens.shape[1]
+        width, known = tokens.shape[1], sum(part.shape[1] for part in held)
         lengths = torch.full_like(accepted, width) if draft.lengths is None else draft.lengths
-        parts = (tokens, accepted.unsqueeze(1), lengths.unsqueeze(1), next_token, nan_rows(logits))
+        parts = (*held, tokens, accepted.unsqueeze(1), lengths.unsqueeze(1), next_token, nan_rows(logits))
         decided: list[list[int]] = torch.cat(parts, dim=1).tolist()
         session.waits += 1
         if any(row[-1] for row in decided):
             raise StudyError(NAN_LOGITS)
         finished: list[Cycle] = []
         keep: list[list[int]] = [[] for _ in prompts]
-        outcomes: list[tuple[int, int]] = []
+        outcome = Outcome(list(session.lengths), [], [], keep, session.features(), logits, 0.0, 0.0)
         for row, left in enumerate(remaining):
+            ran, proposed = decided[row][:known], decided[row][known:-4]
+            count, drafted, last, _ = decided[row][-4:]
+            outcome.drafted.append(drafted)
+            outcome.accepted.append(count)
             if left == 0:
                 continue
-            count, drafted, last, _ = decided[row][width:]
-            outcomes.append((drafted, count))
-            new = [*decided[row][:count], last]
+            _check_held(ran, [session.text[row][-1], *proposed[:drafted]], row)
+            new = [*proposed[:count], last]
             keep[row] = new
             if not whole:
                 new = new[:left]
@@ -217,12 +222,32 @@ def cycles(
             if remaining[row] == 0:
                 keep[row] = []  # a finished row stands still; its slots are overwritten by filler
         session.commit(accepted, next_token, keep)
-        session.decided = outcomes
-        for name, seconds in zip(("draft_s", "verify_s", "accept_s"), laps.seconds(), strict=True):
-            setattr(timings, name, getattr(timings, name) + seconds)
+        outcome.draft_s, outcome.verify_s, accept_s = laps.seconds()
+        _tell(drafter, outcome)
+        timings.draft_s += outcome.draft_s
+        timings.verify_s += outcome.verify_s
+        timings.accept_s += accept_s
         timings.count(session)
         timings.decode_s += time.perf_counter() - begin
         yield from finished
+
+
+def _tell(drafter: Drafter, outcome: Outcome) -> None:
+    if drafter.learns:
+        with torch.inference_mode(False), torch.enable_grad():
+            drafter.observe(outcome.to_learn_from())
+    else:
+        drafter.observe(outcome)
+
+
+def _check_held(ran: list[int], proposed: list[int], row: int) -> None:
+    """Raise RuntimeError if a row's draft is not of the tokens that were run: their states are not the draft's."""
+    for place, (one, other) in enumerate(zip(ran, proposed, strict=False)):
+        if one != other:
+            raise RuntimeError(
+                f"drafter: row {row}, place {place} of the draft: token {one} was run through the target's layers, "
+                f"{other} is proposed"
+            )
 
 
 def _check_limit(max_new_tokens: int) -> None:

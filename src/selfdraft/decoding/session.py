@@ -1,48 +1,73 @@
 """One batch of sequences being decoded: the target, its cache, and the only code that writes to it."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from selfdraft.decoding.prefill import Prefill, cache_for
 from selfdraft.decoding.upload import uploaded
+from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.graphs import StepFunction
 from selfdraft.models.llama import Llama
+
+
+@dataclass
+class Part:
+    """Neighbouring tokens of a draft that have gone equally deep: `states [batch, tokens, hidden]` at `depth`.
+
+    None stands for states at depth 0 that are not embedded yet.
+    """
+
+    tokens: Tensor  # int64 [batch, tokens]
+    depth: int = 0
+    states: Tensor | None = None
 
 
 class Session:
     """Verified tokens, the pending token of each row, and the shared cache.
 
     Between cycles the cache holds every verified token but the pending one (the newest, whose hidden
-    state nobody has computed yet). `depth` is the number of layers that drafts share with the
-    verification: what they compute there is kept and reused.
+    state nobody has computed yet). Within a cycle the session holds the pending token and those drafted
+    after it, and knows of each how deep the target's layers have gone for it: what drafts compute there the
+    verification goes on from. No token is ever deeper than one before it, so that keys and values below a
+    token are complete.
     """
 
     def __init__(
-        self, target: Llama, prompts: list[list[int]], room: int, depth: int, prefill: Prefill | None = None
+        self,
+        target: Llama,
+        prompts: list[list[int]],
+        room: int,
+        depths: Sequence[int] = (),
+        prefill: Prefill | None = None,
     ) -> None:
         """Read all prompts but their last tokens; `room` more tokens must fit behind the longest.
 
-        With `prefill`, which has read these prompts and kept the states at `depth`, that is done already.
+        `depths` are those at which somebody wants the states of verified tokens (0 is the embedding). With
+        `prefill`, which has read these prompts and kept these states, that is done already.
         """
-        prefill = Prefill(target, prompts, room, (depth,)) if prefill is None else prefill
+        for depth in depths:
+            if not 0 <= depth <= target.config.n_layers:
+                raise StudyError(f"drafter: depth {depth} is not one of the target's (0…{target.config.n_layers})")
+        self.target, self.depths = target, tuple(sorted(set(depths)))
+        prefill = Prefill(target, prompts, room, self.depths) if prefill is None else prefill
         prefill.check()
         if target.replays is not None:
             target.replays.take(self)
-        self.target, self.depth, self.cache = target, depth, prefill.cache
+        self.cache = prefill.cache
         self.text = [list(prompt) for prompt in prefill.prompts]  # verified tokens, the pending one included
         self.lengths = [len(prompt) - 1 for prompt in self.text]  # tokens in the cache
         self.pending = uploaded([prompt[-1:] for prompt in self.text], target.device)
         self.bytes_read = 0
         self.waits = 0  # times that the host waited for the device since the prefill
         self.captures = 0  # steps that were captured since the prefill
-        self.prompt_hidden: Tensor | None = prefill.hidden[depth]  # [batch, longest - 1, hidden] at `depth`
-        self.decided: list[tuple[int, int]] = []  # (drafted, accepted) of each unfinished row's last cycle
-        self.drafter_has_cache = False  # set by a drafter that must catch up, see `behind`
-        self._trail: list[tuple[Tensor, Tensor]] = []  # (states, accepted) of the cycles since the last draft
-        self._drafted: list[Tensor] = []  # hidden states at `depth` of pending and drafted tokens
+        # At `depths`, [batch, longest - 1, hidden]; none where all prompts are of one token.
+        self.prompt_features = {depth: found for depth in self.depths if (found := prefill.hidden[depth]) is not None}
+        self._parts: list[Part] = []  # the pending token and the drafted ones, deepest first
+        self._features: dict[int, list[Tensor]] = {depth: [] for depth in self.depths}
         self._layer_bytes = target.layer_bytes()
         # The same as `lengths`, where captured steps read them: moved on the device, so that nobody waits.
         self._places = uploaded(self.lengths, target.device)
@@ -53,52 +78,56 @@ class Session:
     def batch(self) -> int:
         return len(self.lengths)
 
-    @property
-    def behind(self) -> int:
-        """How many of the tokens right before the pending one a drafter's own cache may lack.
+    def held(self) -> list[Tensor]:
+        """The tokens whose states the session holds, `[batch, tokens]` each: the pending one, then drafted ones."""
+        return [part.tokens for part in self._parts]
 
-        One for each cycle since it drafted: the last token of a draft that was accepted whole, and the
-        tokens of cycles without a draft. 0 in the first cycle.
+    def extend(self, tokens: Tensor, depth: int) -> Tensor:
+        """Take the next tokens of the draft, `[batch, tokens]`, to `depth`; returns their states there.
+
+        The first call of a cycle takes the pending token, each further one drafted tokens. Tokens before them
+        that have not gone as deep go there first.
         """
-        return len(self._trail)
+        self._append(tokens)
+        self.deepen(depth)
+        return self._embedded(self._parts[-1])[:, -tokens.shape[1] :]
 
-    def last_hidden(self) -> list[Tensor]:
-        """The states at `depth` of those tokens, `behind` times `[batch, 1, hidden]`."""
-        rows = torch.arange(self.batch, device=self.pending.device)
-        return [shared[rows, accepted].unsqueeze(1) for shared, accepted in self._trail]
-
-    def caught_up(self) -> None:
-        """A drafter has taken its own cache up to the pending token."""
-        self._trail.clear()
-
-    def shallow(self, tokens: Tensor) -> Tensor:
-        """Run the shared layers on the next token of each row `[batch, 1]`; returns depth `depth`.
-
-        The first call of a cycle takes the pending token, each further one a drafted token.
-        """
-        hidden = self._shallow(tokens, offset=len(self._drafted))
-        self._drafted.append(hidden)
-        return hidden
+    def deepen(self, depth: int) -> None:
+        """Take all tokens held to `depth` that are not there yet, in one call for each range of layers."""
+        parts = self._parts
+        while (level := parts[-1].depth) < depth:
+            first = next(at for at in range(len(parts)) if parts[at].depth == level)
+            goals = [depth, *(asked for asked in self.depths if asked > level)]
+            goal = min([*goals, parts[first - 1].depth] if first else goals)
+            part = self._merged(parts[first:])
+            part.states, part.depth = self._layers(part, goal, sum(p.tokens.shape[1] for p in parts[:first])), goal
+            parts[first:] = [part]
+            if goal in self._features:
+                self._features[goal].append(part.states)
 
     def verify(self, tokens: Tensor) -> Tensor:
         """Logits `[batch, gamma + 1, vocab]` after the pending and each drafted token `[batch, gamma]`.
 
-        Layers below `depth` run only on tokens that no draft has taken through them.
+        Layers run only on tokens that no draft has taken through them. Raises RuntimeError if the drafter has
+        taken more tokens through layers than it proposes.
         """
-        done = len(self._drafted)
-        rest = torch.cat((self.pending, tokens), dim=1)[:, done:]
-        if rest.shape[1]:
-            self._drafted.append(self._shallow(rest, offset=done))
-        shared = torch.cat(self._drafted, dim=1)
-        self._drafted = [shared]
-        target, cache, depth = self.target, self.cache, self.depth
+        done, width = sum(part.tokens.shape[1] for part in self._parts), 1 + tokens.shape[1]
+        if done > width:
+            raise RuntimeError(f"drafter: it has run {done - 1} tokens through the target's layers, and proposes fewer")
+        if done < width:
+            self._append(torch.cat((self.pending, tokens), dim=1)[:, done:])
+        level = max((self._parts[0].depth, *self.depths))
+        self.deepen(level)
+        whole = self._merged(self._parts)
+        self._parts = [whole]
+        if level in self._features and whole.states is not None:
+            self._features[level] = [whole.states]
+        self.bytes_read += self.target.head.bytes
+        return self._layers(whole, self.target.config.n_layers, 0, head=True)
 
-        def deep(hidden: Tensor, step: Step) -> Tensor:
-            return target.logits(target.run(hidden, depth, target.config.n_layers, step, cache))
-
-        self._count(target.config.n_layers - depth, shared.shape[1], offset=0)
-        self.bytes_read += target.head.bytes
-        return self.step(target, ("deep", depth), "session", deep, shared, 0, cache)
+    def features(self) -> dict[int, Tensor]:
+        """The states of this cycle's tokens at `depths`, `[batch, gamma + 1, hidden]`, after `verify`."""
+        return {depth: _joined(found) for depth, found in self._features.items()}
 
     def new_cache(self, model: Llama, name: Hashable, batch: int, capacity: int, layers: int | None = None) -> KVCache:
         """A KV cache for this session; with captured steps the one that they write to, by its name."""
@@ -134,9 +163,6 @@ class Session:
 
         Everything behind them is rolled back by not being counted.
         """
-        (shared,) = self._drafted
-        if self.drafter_has_cache:
-            self._trail.append((shared, accepted))
         self.pending = next_token
         moving = [bool(tokens) for tokens in new]
         if moving != self._moving:
@@ -145,21 +171,47 @@ class Session:
         for row, tokens in enumerate(new):
             self.text[row] += tokens
             self.lengths[row] += len(tokens)
-        self._drafted = []
+        self._parts = []
+        self._features = {depth: [] for depth in self.depths}
 
-    def _shallow(self, tokens: Tensor, offset: int) -> Tensor:
-        """Embedding and shared layers of tokens `[batch, tokens]`, `offset` behind each row's pending one."""
-        target, cache, depth = self.target, self.cache, self.depth
-        if depth == 0:
-            return target.embed(tokens)
+    def _append(self, tokens: Tensor) -> None:
+        """More tokens of the draft, at depth 0."""
+        self._parts.append(Part(tokens))
+        if 0 in self._features:
+            self._features[0].append(self._embedded(self._parts[-1]))
 
-        def shallow(tokens: Tensor, step: Step) -> Tensor:
-            return target.run(target.embed(tokens), 0, depth, step, cache)
+    def _embedded(self, part: Part) -> Tensor:
+        """The states of a part."""
+        if part.states is None:
+            part.states = self.target.embed(part.tokens)
+        return part.states
 
-        self._count(depth, tokens.shape[1], offset)
-        return self.step(target, ("shallow", depth), "session", shallow, tokens, offset, cache)
+    def _merged(self, parts: list[Part]) -> Part:
+        """Neighbours of one depth as one part; not embedded yet if none of them is."""
+        if len(parts) == 1:
+            return parts[0]
+        known = any(part.states is not None for part in parts)
+        states = _joined([self._embedded(part) for part in parts]) if known else None
+        return Part(_joined([part.tokens for part in parts]), parts[0].depth, states)
+
+    def _layers(self, part: Part, goal: int, offset: int, head: bool = False) -> Tensor:
+        """Take a part, `offset` behind the pending token, to depth `goal`; with `head` to the logits."""
+        target, cache, level, embedded = self.target, self.cache, part.depth, part.states is not None
+
+        def layers(x: Tensor, step: Step) -> Tensor:
+            hidden = target.run(x if embedded else target.embed(x), level, goal, step, cache)
+            return target.logits(hidden) if head else hidden
+
+        x = part.tokens if part.states is None else part.states
+        self._count(goal - level, x.shape[1], offset)
+        return self.step(target, ("layers", level, goal, embedded, head), "session", layers, x, offset, cache)
 
     def _count(self, layers: int, tokens: int, offset: int) -> None:
         """Add the bytes that `layers` layers read for `tokens` new tokens a row: weights, and the filled cache."""
         filled = sum(self.lengths) + (offset + tokens) * self.batch
         self.bytes_read += layers * (self._layer_bytes + self.cache.bytes_per_token * filled)
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """Side by side in the draft; one alone is not copied."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=1)

@@ -106,7 +106,7 @@ class Timer:
     ) -> None:
         self.target, self.policy, self.max_new_tokens = target, policy, max_new_tokens
         self.gamma = max((gamma for _, gamma, _ in drafters), default=0)
-        self.depths = {0, *(drafter.depth for drafter, _, _ in drafters)}
+        self.depths = {depth for drafter, _, _ in drafters for depth in drafter.depths}
         self.runs: list[Run] = [self._vanilla()]
         self.runs += [self._draft(*drafter) for drafter in drafters]
         self.references: list[float] = []

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from selfdraft.decoding.drafter import Draft, Drafter
 from selfdraft.decoding.loop import Timings, cycles, vanilla
+from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.prefill import Prefill
 from selfdraft.decoding.session import Session
@@ -27,15 +28,19 @@ Point = tuple[Drafter, int, Mapping[str, Any]]
 
 
 class NoDraft:
-    """Drafts nothing, at some depth: its cycles verify the pending token alone."""
+    """Drafts nothing, and wants states at some depths: its cycles verify the pending token alone."""
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    learns = False
+
+    def __init__(self, depths: tuple[int, ...]) -> None:
+        self.depths = depths
 
     def start(self, session: Session) -> None: ...
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         return Draft(session.pending[:, :0])
+
+    def observe(self, outcome: Outcome) -> None: ...
 
 
 def room_of(gamma: int) -> int:
@@ -87,19 +92,21 @@ def step_rows(
 
     `points` are (drafter that never stops early, gamma, settings columns); `tokens` a text to fill the contexts with.
     `tokens` of a row: drafted ones of a draft, those verified together of a verification. A verification of one token
-    is measured once a depth, for all points there.
+    is measured once for all points whose drafters want states at the same depths.
     """
     shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in points), "")}
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
     shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
     gamma = max((gamma for _, gamma, _ in points), default=1)
-    depths = {0, *(drafter.depth for drafter, _, _ in points)}
-    work: list[Point | None] = [*points, *((NoDraft(depth), 1, {}) for depth in sorted(depths))]
+    wanted = {drafter.depths for drafter, _, _ in points}
+    work: list[Point | None] = [*points, *((NoDraft(depths), 1, {}) for depths in sorted(wanted))]
     work = [part for point in work for part in (None, point)]  # a vanilla step beside each
     order = random.Random(seed)
     for number in tqdm(range(-1, rounds), unit="round", desc=f"steps {policy.name}", disable=None):
         for context in order.sample(contexts, len(contexts)):
-            start = Prefill(target, [text_of(tokens, context)], room_of(gamma), depths)
+            start = Prefill(
+                target, [text_of(tokens, context)], room_of(gamma), {depth for depths in wanted for depth in depths}
+            )
             here = {**shared, "context": context, "round": number}
             for part in order.sample(work, len(work)):
                 generator = torch.Generator(target.device).manual_seed(seed)
@@ -110,7 +117,7 @@ def step_rows(
                     made = [{"drafter": "vanilla", "step": "vanilla", "tokens": 1, "seconds": seconds}]
                 elif isinstance(part[0], NoDraft):
                     _, verify, _ = _cycle(target, part[0], start, policy, 1, generator)
-                    same = [settings for drafter, _, settings in points if drafter.depth == part[0].depth]
+                    same = [settings for drafter, _, settings in points if drafter.depths == part[0].depths]
                     made = [{**settings, "step": "verify", "tokens": 1, "seconds": verify} for settings in same]
                 else:
                     drafter, longest, settings = part

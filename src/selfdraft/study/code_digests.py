@@ -14,7 +14,7 @@ from selfdraft.files import sha256_of, whole_file
 
 ROOT = Path(__file__).resolve().parents[1]
 # A package whose modules are found by their names in a list: who imports the first loads all of the second.
-BY_NAME = {"selfdraft.models.exit": "selfdraft.capacities"}
+BY_NAME = {"selfdraft.models.exit": "selfdraft.capacities", "selfdraft.commands.drafters": "selfdraft.drafters"}
 STAMPS = Path(".snakemake/code")
 
 

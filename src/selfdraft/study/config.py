@@ -10,7 +10,6 @@ from typing import Any, cast
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from selfdraft.drafter_kinds import KINDS
 from selfdraft.errors import StudyError
 from selfdraft.study.schema import SCHEMA, read_schema
 from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES
@@ -335,14 +334,9 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     """Settings of drafting, drafters, batch, peers and identity that do not go with the rest."""
     if FIXED in config["drafting"]:
         yield f"drafting.{FIXED}: this name means gamma tokens from the whole vocabulary; choose another one"
-    for name, made in config["drafters"].items():
+    for name in config["drafters"]:
         if name == config["target"]["name"]:
             yield f"drafters.{name}: this is the name of the target; choose another one"
-        for key in made:
-            if key not in ("kind", *KINDS[made["kind"]]):
-                yield f"drafters.{name}.{key}: does not go with kind {made['kind']}"
-        if "source" in KINDS[made["kind"]] and "source" not in made:
-            yield f"drafters.{name}.source: missing; it must be set"
     for section in ("batch", "identity", "domains"):
         for position, sweep in enumerate(config.get(section, {}).get("sweeps", [])):
             if sweep not in config["sweeps"]:

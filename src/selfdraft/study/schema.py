@@ -1,17 +1,18 @@
-"""The config's schema: the file that describes every key, and what the capacities say of themselves."""
+"""The config's schema: the file that describes every key, and what capacities and drafters say of themselves."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from selfdraft import drafters
 from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS, capacity_named, described
 
 SCHEMA = Path(__file__).resolve().parents[3] / "workflow/schemas/config.schema.yaml"
 
 
 def read_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
-    """The JSON schema of a config, with the capacities, their learning rates and their ranks."""
+    """The JSON schema of a config, with the capacities, their learning rates and ranks, and the kinds of drafters."""
     schema: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     training = schema["properties"]["training"]["properties"]
     training["learning_rate"]["properties"] = {
@@ -25,6 +26,7 @@ def read_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     capacity = schema["properties"]["sweeps"]["additionalProperties"]["properties"]["capacity"]
     capacity["description"] += f" {described()}."
     capacity["items"] = {"enum": list(CAPACITIES)}
+    schema["properties"]["drafters"]["additionalProperties"] = drafters.schema()
     return schema
 
 

@@ -245,7 +245,7 @@ def ways_of_drafting(config: Config) -> dict[str, str]:
 
 def draft_models(config: Config) -> dict[str, Any]:
     """The sources of the separate draft models, by the drafter's name."""
-    return {name: made["source"] for name, made in config.get("drafters", {}).items() if made["kind"] == "model"}
+    return {name: made["source"] for name, made in config.get("drafters", {}).items() if "source" in made}
 
 
 def teachers(config: Config) -> list[str]:
@@ -288,7 +288,7 @@ def drafter_settings(config: Config) -> str:
     return as_json(
         {
             name: {key: value for key, value in made.items() if key != "source"}
-            | ({"folder": f"results/target/{name}"} if made["kind"] == "model" else {})
+            | ({"folder": f"results/target/{name}"} if "source" in made else {})
             for name, made in config.get("drafters", {}).items()
         }
     )

@@ -1,11 +1,30 @@
 """Prompt lookup: what followed the last few tokens the last time they stood in this very text."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.drafting import Drafting
+from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.errors import StudyError
+from selfdraft.models.llama import Llama
+
+SETTINGS = {
+    "max_ngram": {"description": "Longest n-gram that lookup matches (3 if left out).", "type": "integer", "minimum": 1}
+}
+
+
+def build(
+    name: str, settings: Mapping[str, Any], target: Llama, drafting: Drafting, kept_ids: Tensor | None
+) -> "LookupDrafter":
+    """See `drafter_of`."""
+    drafting.must_be_fixed(name, "lookup")
+    return LookupDrafter(settings.get("max_ngram", 3))
 
 
 class LookupDrafter:
@@ -16,7 +35,8 @@ class LookupDrafter:
     n-gram length and token.
     """
 
-    depth = 0
+    depths: tuple[int, ...] = ()
+    learns = False
 
     def __init__(self, max_ngram: int = 3) -> None:
         if max_ngram < 1:
@@ -32,6 +52,9 @@ class LookupDrafter:
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         proposals = [self._propose(row, text, gamma) for row, text in enumerate(session.text)]
         return Draft.of_lists(proposals, session.pending.device)
+
+    def observe(self, outcome: Outcome) -> None:
+        """The session's text says it all."""
 
     def _propose(self, row: int, text: list[int], gamma: int) -> list[int]:
         follows = self._follows[row]

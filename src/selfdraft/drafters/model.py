@@ -1,20 +1,41 @@
 """Drafting with a separate, smaller model that has the same vocabulary."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.drafting import Drafting
+from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.pace import Pace
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
-from selfdraft.decoding.token_by_token import draft_token_by_token
 from selfdraft.decoding.upload import uploaded
+from selfdraft.drafters.catching_up import Behind
+from selfdraft.drafters.token_by_token import draft_token_by_token
 from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache, Step
+from selfdraft.models.graphs import Replays
 from selfdraft.models.linear import Linear
-from selfdraft.models.llama import Llama
+from selfdraft.models.llama import Llama, load_target
 from selfdraft.models.vocabulary import checked_ids
+
+SETTINGS = {"source": {"description": "Where the separate model comes from.", "$ref": "#/$defs/source"}}
+REQUIRED = ("source",)
+
+
+def build(
+    name: str, settings: Mapping[str, Any], target: Llama, drafting: Drafting, kept_ids: Tensor | None
+) -> "ModelDrafter":
+    """See `drafter_of`; raises StudyError for a model of another vocabulary."""
+    model = load_target(settings["folder"], target.dtype, target.device)
+    model.replays = None if target.replays is None else Replays(model)
+    drafter = ModelDrafter(target, model, drafting.stopping(), drafting.adapt, kept_ids)
+    model.pack()
+    return drafter
 
 
 class ModelDrafter:
@@ -23,7 +44,8 @@ class ModelDrafter:
     `stopping`, `adapt` and `kept_ids` as for an exit; the model's own head is trimmed in a copy, before packing.
     """
 
-    depth = 0
+    depths: tuple[int, ...] = ()
+    learns = False
 
     def __init__(
         self,
@@ -49,9 +71,11 @@ class ModelDrafter:
         self._bytes = model.config.n_layers * model.layer_bytes() + self.head.bytes
         self.pace = Pace(self._bytes / target.step_bytes()) if adapt else None
         self._cache: KVCache | None = None
+        self._behind = Behind()
+        self._decided: list[tuple[int, int]] = []
 
     def start(self, session: Session) -> None:
-        session.drafter_has_cache = True
+        self._behind, self._decided = Behind(), []
         self._cache = session.new_cache(self.model, "drafter", session.batch, session.cache.capacity)
         longest = max(map(len, session.text))
         if longest > 1:
@@ -61,19 +85,26 @@ class ModelDrafter:
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         def next_logits(token: Tensor, position: int) -> Tensor:
-            back = session.behind if position == 0 else 0
-            if back:
-                # A row that ended early may have fewer tokens than that: it is fed filler.
-                texts = [[0] * (back + 1 - len(text)) + text[-back - 1 : -1] for text in session.text]
-                token = torch.cat((uploaded(texts, token.device), token), dim=1)
-                session.caught_up()
-            session.bytes_read += self._bytes
             assert self._cache is not None
+            back = self._behind.catch_up() if position == 0 else 0
+            if back:
+                texts = [text[max(0, len(text) - 1 - back) : -1] for text in session.text]
+                before = uploaded([text + [0] * (back - len(text)) for text in texts], token.device)
+                if back <= min(session.lengths):
+                    token = torch.cat((before, token), dim=1)
+                else:  # a short row's tokens are followed by filler, which the pending token overwrites
+                    session.step(self.model, (self, "states"), "drafter", self._states, before, -back, self._cache)
+                    back = 0
+            session.bytes_read += self._bytes
             return session.step(self.model, self, "drafter", self._logits, token, position - back, self._cache)
 
         return draft_token_by_token(
-            session, gamma, policy, generator, next_logits, self.stopping, self.pace, self.kept_ids
+            session, gamma, policy, generator, next_logits, self._decided, self.stopping, self.pace, self.kept_ids
         )
+
+    def observe(self, outcome: Outcome) -> None:
+        self._decided = outcome.decided
+        self._behind.observe(outcome)
 
     def _states(self, tokens: Tensor, step: Step) -> Tensor:
         """Tokens `[batch, tokens]` through all layers."""

@@ -22,17 +22,18 @@ def draft_token_by_token(
     policy: Policy,
     generator: torch.Generator,
     next_logits: NextLogits,
+    decided: list[tuple[int, int]],
     stopping: Stopping | None = None,
     pace: Pace | None = None,
     kept_ids: Tensor | None = None,
 ) -> Draft:
     """At most `gamma` tokens a row.
 
-    With `pace`, as many as the last cycles suggest; with `stopping`, drafting ends when every row has
-    become unsure. `kept_ids` are the target's ids of a trimmed head's rows.
+    With `pace`, as many as the last cycles suggest, the very last being `decided`; with `stopping`, drafting ends
+    when every row has become unsure. `kept_ids` are the target's ids of a trimmed head's rows.
     """
     if pace is not None:
-        gamma = pace.length(gamma, session.decided)
+        gamma = pace.length(gamma, decided)
         if gamma == 0:
             return Draft(session.pending[:, :0])
     tokens: list[Tensor] = []

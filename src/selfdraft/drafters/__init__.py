@@ -1,0 +1,98 @@
+"""Drafters: a kind is one file here, named in KINDS, that says its settings and how it is built.
+
+Names and settings are read from the files' text, so that the config can be checked without torch.
+"""
+
+import ast
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from selfdraft.errors import StudyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from selfdraft.decoding.drafter import Drafter
+    from selfdraft.decoding.drafting import Drafting
+    from selfdraft.models.llama import Llama
+
+KINDS = ("lookup", "model")
+
+
+class Kind(NamedTuple):
+    """What a kind's file says of it: its first line, and the settings of the config's `drafters.NAME`.
+
+    `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED.
+    """
+
+    about: str
+    settings: dict[str, dict[str, Any]]
+    required: tuple[str, ...]
+
+
+@cache
+def kind_of(name: str) -> Kind:
+    """What the file of a kind says, read and not run."""
+    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    said = {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    about = (ast.get_docstring(tree) or "").partition("\n")[0]
+    required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
+    return Kind(about, ast.literal_eval(said["SETTINGS"]), required)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of one entry of the config's `drafters`, put together from all kinds."""
+    kinds = {name: kind_of(name) for name in KINDS}
+    kind = {"description": "; ".join(f"{name} = {made.about}" for name, made in kinds.items()), "enum": list(KINDS)}
+    return {
+        "type": "object",
+        "required": ["kind"],
+        "properties": {"kind": kind},
+        "allOf": [
+            {
+                "if": {"properties": {"kind": {"const": name}}, "required": ["kind"]},
+                "then": {
+                    "properties": {"kind": {}, **made.settings},
+                    "additionalProperties": False,
+                    "required": list(made.required),
+                },
+            }
+            for name, made in kinds.items()
+        ],
+    }
+
+
+def drafter_of(
+    name: str,
+    settings: Mapping[str, Any],
+    target: "Llama",
+    drafting: "Drafting",
+    kept_ids: "Tensor | None" = None,
+) -> "Drafter":
+    """The drafter of the config's `drafters.NAME`; a `source` is known to the stages by its `folder`.
+
+    `kept_ids` is the draft vocabulary, for a way of drafting that has one. Raises StudyError for settings that
+    are unknown or missing, or for a way of drafting that the kind cannot follow.
+    """
+    kind = settings.get("kind")
+    if kind not in KINDS:
+        raise StudyError(f"drafters.{name}.kind: {kind!r} is unknown; one of {', '.join(KINDS)} is right")
+    said = kind_of(kind)
+    known = ["kind", *("folder" if key == "source" else key for key in said.settings)]
+    for key in settings:
+        if key not in known:
+            raise StudyError(f"drafters.{name}.{key}: unknown key; known are {', '.join(known)}")
+    for key in said.required:
+        key = "folder" if key == "source" else key
+        if key not in settings:
+            raise StudyError(f"drafters.{name}.{key}: missing; it must be set")
+    module = importlib.import_module(f"selfdraft.drafters.{kind}")
+    built: Drafter = module.build(name, settings, target, drafting, kept_ids)
+    return built
