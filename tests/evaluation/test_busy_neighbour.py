@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
-from selfdraft.drafters.exit import ExitDrafter
-from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.evaluation.speed import Patience, speed_rows
 from selfdraft.sequences import Prompt
 from selfdraft.statistics import speeds
