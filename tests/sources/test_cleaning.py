@@ -79,6 +79,7 @@ def test_each_drop_has_a_reason_and_read_is_kept_plus_dropped():
         {"id": "d_0", "conversations": []},
         {"id": "e_0"},
         record(("human", QUESTION), ("tool", "42"), ("gpt", ANSWER)),
+        record(("human", QUESTION), ("narrator", "Then"), ("gpt", ANSWER)),
         record(("human", QUESTION)),
         record(("human", "¿Qué es la vida?"), ("gpt", "La vida es el camino que se hace para los demás.")),
         OTHER,
@@ -88,11 +89,12 @@ def test_each_drop_has_a_reason_and_read_is_kept_plus_dropped():
         "duplicate": 1,
         "no turns": 1,
         "missing fields": 1,
-        "unknown role": 1,
+        "unknown role narrator": 1,
+        "tool turns": 1,
         "no question with an answer": 1,
         "not English": 1,
     }
-    assert found.read == 8
+    assert found.read == 9
 
 
 def test_ids_that_come_twice_are_told_apart():

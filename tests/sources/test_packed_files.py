@@ -7,7 +7,7 @@ import zstandard
 
 from selfdraft.errors import StudyError
 from selfdraft.sources.losses import Losses
-from selfdraft.sources.packed_files import open_text, plain_suffix, unpack_whole
+from selfdraft.sources.packed_files import open_lines, plain_suffix, unpack_whole
 from selfdraft.sources.records import records_of
 
 RECORDS = [{"id": f"r{n}", "text": f"é {random.Random(n).getrandbits(8000):x}"} for n in range(400)]
@@ -107,11 +107,11 @@ def test_a_stream_gives_its_first_line_without_the_rest_of_the_file(tmp_path):
     whole = PACK[".gz"](LINES)
     path.write_bytes(whole[:100_000] + b"what stands here is never read" * 1000)
     losses = Losses()
-    with open_text(path, losses) as stream:
-        assert json.loads(stream.readline()) == RECORDS[0]
+    with open_lines(path, losses) as lines:
+        assert json.loads(next(iter(lines))) == RECORDS[0]
     assert losses.reasons == []
 
 
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(StudyError, match=r"gone\.jsonl\.gz: No such file"):
-        open_text(tmp_path / "gone.jsonl.gz", Losses())
+        list(records_of(tmp_path / "gone.jsonl.gz", "gone", Losses()))

@@ -5,7 +5,8 @@ before `*`, `_` and `#` go (outside code); the sharing page's own words go ("2 /
 "Copy code"); strings that the target's tokenizer reads as control tokens go.
 A conversation: system turns go (they are adverts); answers before the first question go; it ends
 before the first turn that is empty, is a gap ("Skipped 1 messages") or repeats the role before, and
-ends on an answer. Dropped: no turns, an unknown role, nothing left, not English, the same text again.
+ends on an answer. Dropped: no turns, content that is no text, an unknown role, turns of tools, nothing left,
+not English, the same text again.
 """
 
 import re
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfdraft.sources.message_trees import joined_messages
-from selfdraft.sources.sifting import MISSING, Fields, Sifted, Texts, sift
-from selfdraft.sources.turns import COLUMNS, turns_found, turns_of
+from selfdraft.sources.sifting import Fields, Sifted, Texts, sift
+from selfdraft.sources.turns import COLUMNS, LONGEST_NAME, TOOLS, role_of, turns_found, turns_of
 from selfdraft.sources.web_page import is_web_page, markdown_of
 
-ROLES = {"human": "user", "user": "user", "prompter": "user", "system": "system"} | dict.fromkeys(
-    ("gpt", "chatgpt", "bing", "bard", "assistant", "model"), "assistant"
-)
+TOOL_TURNS = "tool turns"
+UNKNOWN = "unknown role"
+MOST_NAMES = 20  # unknown roles that are counted by name
 # Joiners (U+200C, U+200D) stay: emoji and some scripts need them.
 ZERO_WIDTH = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff\x00-\x08\x0b\x0c\x0e-\x1f]")
 ESCAPED = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)|\\([*_#])", re.DOTALL)
@@ -34,10 +35,16 @@ GAP = re.compile(r"Skipped \d+ messages?")
 
 @dataclass(frozen=True)
 class Conversation:
-    """Alternating turns, user first, assistant last; `id` is unique among the kept ones."""
+    """Alternating turns, user first, assistant last; `id` is unique among the kept ones.
+
+    `turns` is the number that the record had, `begins_with_answer` whether its first one was the model's:
+    by these, pieces of one chat are known.
+    """
 
     id: str
     messages: tuple[dict[str, str], ...]
+    turns: int = 0
+    begins_with_answer: bool = False
 
 
 def clean_records(
@@ -46,29 +53,46 @@ def clean_records(
     english_only: bool,
     name: str,
     columns: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
 ) -> Sifted[Conversation]:
     """Apply the rules above; `columns` names the record's fields where they are not among the usual ones.
 
-    Raises StudyError, naming `name`, if no record has the fields, or no conversation is left.
+    `roles` says what the source's own names of roles mean: user, assistant, or system for turns to be
+    removed; so the turns of tools can be kept too. Raises StudyError, naming `name`, if no record has
+    the fields, or no conversation is left.
     """
     fields = Fields(COLUMNS, columns or {}, "conversations")
+    own = dict(roles or {})
+    keep_calls = any(role_of(role, {}) == TOOLS for role in own)
+    unknown: set[str] = set()
+    seen: dict[Texts, tuple[int, bool]] = {}
 
     def texts_of(record: Any, changed: Counter[str]) -> Texts | str:
-        turns = turns_of(record, fields)
-        if turns is None:
-            return MISSING
+        turns = turns_of(record, fields, keep_calls)
+        if isinstance(turns, str):
+            return turns
         if not turns:
             return "no turns"
-        messages = clean_turns(turns, special_tokens, changed)
-        if any(role not in ROLES for role, _ in turns):
-            return "unknown role"
-        return tuple(message["content"] for message in messages) or "no question with an answer"
+        known = [(role_of(role, own), text) for role, text in turns]
+        messages = clean_turns(known, special_tokens, changed)
+        if stranger := next((role for (role, _), (meant, _) in zip(turns, known, strict=True) if meant is None), None):
+            shown = " ".join(stranger.split())[:LONGEST_NAME] or "''"
+            if shown in unknown or len(unknown) < MOST_NAMES:
+                unknown.add(shown)
+                return f"{UNKNOWN} {shown}"
+            return UNKNOWN
+        if any(role is None for role, _ in known):
+            return f"{UNKNOWN} ''"
+        if any(role == TOOLS for role, _ in known):
+            return TOOL_TURNS
+        texts = tuple(message["content"] for message in messages)
+        seen.setdefault(texts, (len(turns), next((r for r, _ in known if r != "system"), "") == "assistant"))
+        return texts or "no question with an answer"
 
     def conversation(identity: str, texts: Texts) -> Conversation:
         roles = ("user", "assistant") * (len(texts) // 2)
-        return Conversation(
-            identity, tuple({"role": role, "content": text} for role, text in zip(roles, texts, strict=True))
-        )
+        messages = tuple({"role": role, "content": text} for role, text in zip(roles, texts, strict=True))
+        return Conversation(identity, messages, *seen[texts])
 
     return sift(
         joined_messages(records),
@@ -83,12 +107,11 @@ def clean_records(
 
 
 def clean_turns(
-    turns: list[tuple[str, str]], special_tokens: Sequence[str], changed: Counter[str]
+    turns: list[tuple[str | None, str]], special_tokens: Sequence[str], changed: Counter[str]
 ) -> list[dict[str, str]]:
     """The longest good beginning of a conversation after its leading answers; empty if there is none."""
     messages: list[dict[str, str]] = []
-    for name, raw in turns:
-        role = ROLES.get(name)
+    for role, raw in turns:
         if role == "system":
             changed["system turn removed"] += 1
             continue

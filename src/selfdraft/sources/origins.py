@@ -1,19 +1,23 @@
 """Which chat or document an item came from, and the split of these origins into train, validation and held-out.
 
-ShareGPT cuts long chats into records `BASE_0`, `BASE_1`, …, and the same chat was often uploaded under
-several bases; news and web pages come in several versions. A split by record, or by base alone, would
-train on what it is measured on.
+ShareGPT cuts long chats into records `BASE_0`, `BASE_12`, …, numbered by the turn that they begin with, and the
+same chat was often uploaded under several bases; news and web pages come in several versions. A split by
+record, or by base alone, would train on what it is measured on. But `identity_0`, `identity_1`, … are chats
+that have nothing in common but the name of their set: pieces are told from these by their numbers.
 """
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from selfdraft.sources.cleaning import Conversation
 
 PIECE = re.compile(r"(.+?)(?:_\d+)?(?:#\d+)?")
+NUMBER = re.compile(r"_(\d{1,15})(?:#\d+)?\Z")
+FEW = 12  # records of a base that need no numbers of turns to be pieces,
+MOST_A_BASE = 3  # where a base has so many on average, and not more
 LONG_EXCHANGE = 200  # characters of question and answer, or of a paragraph, that are not shared by chance
 
 
@@ -32,17 +36,45 @@ def base_of(identity: str) -> str:
 
 
 def origins_of(conversations: Sequence[Conversation]) -> list[str]:
-    """The origin of each conversation: its base, one name for all bases that share a long exchange.
+    """The origin of each conversation: its base if that is one chat in pieces, else its own id.
 
-    An exchange is a question with its answer, word for word, of at least LONG_EXCHANGE characters.
-    The name is the alphabetically first base of the group.
+    One name for all that share a long exchange: a question with its answer, word for word, of at least
+    LONG_EXCHANGE characters. The name is the alphabetically first of the group.
     """
     passages = []
     for conversation in conversations:
         texts = [message["content"] for message in conversation.messages]
         exchanges = zip(texts[::2], texts[1::2], strict=True)
         passages.append([pair for pair in exchanges if len(pair[0]) + len(pair[1]) >= LONG_EXCHANGE])
-    return joined([base_of(conversation.id) for conversation in conversations], passages)
+    whole = bases_in_pieces(conversations)
+    names = [base_of(row.id) if base_of(row.id) in whole else row.id for row in conversations]
+    return joined(names, passages)
+
+
+def bases_in_pieces(conversations: Sequence[Conversation]) -> set[str]:
+    """The bases whose records are pieces of one chat.
+
+    By their numbers: a third of the pieces begin at the turn where the piece before them ends (one
+    earlier if they begin with an answer, whose question that one has too). A few records of a base,
+    where the set has many bases, are taken for pieces without such numbers: some are numbered 0, 1, …,
+    and of some the neighbours were dropped.
+    """
+    groups: dict[str, list[Conversation]] = defaultdict(list)
+    for row in conversations:
+        groups[base_of(row.id)].append(row)
+    many_bases = len(conversations) <= MOST_A_BASE * len(groups)
+    return {
+        base
+        for base, rows in groups.items()
+        if (many_bases and len(rows) <= FEW) or continued(rows) >= max(1, (len(rows) - 1) / 3)
+    }
+
+
+def continued(rows: Sequence[Conversation]) -> int:
+    """How many records of one base begin at the turn where another one ends."""
+    numbered = [(int(piece[1]), row) for row in rows if (piece := NUMBER.search(row.id))]
+    ends = {number + row.turns for number, row in numbered if row.turns}
+    return sum(number + row.begins_with_answer in ends for number, row in numbered)
 
 
 def joined(bases: Sequence[str], passages: Iterable[Iterable[Hashable]]) -> list[str]:

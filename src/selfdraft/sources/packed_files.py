@@ -3,11 +3,13 @@
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 from selfdraft.errors import StudyError
 from selfdraft.sources.losses import Losses
+from selfdraft.sources.text_encoding import Lines
 
 CHUNK = 1 << 12  # what is fed to a decompressor at once, and lost with it where a file is broken
 GZIP = 31  # what zlib calls a gzip header and the largest window
@@ -16,7 +18,8 @@ LARGEST_WINDOW = 1 << 31  # bytes; files packed with `zstd --long` need more tha
 
 def plain_suffix(path: Path) -> str:
     """The kind of a data file, without its packing: `.jsonl` of `a.jsonl.zst`."""
-    return Path(path.stem).suffix if path.suffix in (".gz", ".zst") else path.suffix
+    suffix = path.suffix.lower()
+    return (Path(path.stem).suffix if suffix in (".gz", ".zst") else suffix).lower()
 
 
 def open_bytes(path: Path, losses: Losses) -> IO[bytes]:
@@ -29,16 +32,18 @@ def open_bytes(path: Path, losses: Losses) -> IO[bytes]:
         file = path.open("rb")
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}") from None
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return io.BufferedReader(Unpacked(file, lambda: zlib.decompressobj(GZIP), losses), CHUNK)
-    if path.suffix == ".zst":
+    if path.suffix.lower() == ".zst":
         return io.BufferedReader(Unpacked(file, zstd_decompressor(path), losses), CHUNK)
     return file
 
 
-def open_text(path: Path, losses: Losses) -> IO[str]:
-    """Like `open_bytes`, as UTF-8 text; a byte that is none becomes the replacement character."""
-    return io.TextIOWrapper(open_bytes(path, losses), encoding="utf-8-sig", errors="replace")
+@contextmanager
+def open_lines(path: Path, losses: Losses) -> Iterator[Lines]:
+    """Like `open_bytes`, as lines of text; what had to be guessed is counted in `losses`."""
+    with cast(io.BufferedReader, open_bytes(path, losses)) as file:
+        yield Lines(file, losses.changed)
 
 
 def zstd_decompressor(path: Path) -> Callable[[], Any]:

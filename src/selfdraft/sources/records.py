@@ -1,18 +1,27 @@
 """Records out of data files as a stream: JSON (also cut in the middle), JSON lines, Parquet, plain text."""
 
 import io
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from selfdraft.errors import StudyError
 from selfdraft.sources.losses import Losses
-from selfdraft.sources.packed_files import open_bytes, open_text, plain_suffix, unpack_whole
+from selfdraft.sources.json_values import LEADING, is_turn, json_values
+from selfdraft.sources.packed_files import open_bytes, open_lines, plain_suffix, unpack_whole
+from selfdraft.sources.text_encoding import whole_text
 
-BETWEEN = re.compile(r"[\s,]*")
-DECODER = json.JSONDecoder()
+JSON_KINDS = (".json", ".jsonl", ".ndjson")
+# What a list of records is called in the one object of a file.
+WRAPPERS = frozenset(
+    "data dataset rows records items examples samples instances entries results conversations conversation chats "
+    "dialogs dialogues messages threads sessions documents articles texts questions prompts train training "
+    "validation valid dev test".split()
+)
+
+
+class NoRecords(StudyError):
+    """A file of records that has none; beside others it is no mistake."""
 
 
 def records_of(path: Path, identity: str, losses: Losses) -> Iterator[Any]:
@@ -22,84 +31,74 @@ def records_of(path: Path, identity: str, losses: Losses) -> Iterator[Any]:
     of another kind, one that is not what its name says, or one without a single record.
     """
     kind = plain_suffix(path)
-    if kind in (".json", ".jsonl"):
+    if kind in JSON_KINDS:
         return json_records(path, losses)
     if kind == ".parquet":
         return parquet_records(path, losses)
+    if kind == ".arrow":
+        return arrow_records(path, losses)
     if kind == ".txt":
         return iter([{"id": identity, "text": plain_text(path, losses)}])
     raise StudyError(f"{path}: expected a .json, .jsonl, .parquet or .txt file, plain or packed as .gz or .zst")
 
 
 def json_records(path: Path, losses: Losses) -> Iterator[Any]:
-    """Records of a JSON list, or of JSON lines, which are read one at a time.
+    """Records of a JSON file: a list, one in each line, one after the other, or a list inside one object.
 
     A list that breaks off keeps what is complete and counts the rest; so do broken lines. Raises
-    StudyError if the file is not JSON at all or has no complete record.
+    StudyError if the file is not JSON at all, and NoRecords if it has no complete record.
     """
-    with open_text(path, losses) as stream:
-        head = stream.read(1)
-        while head and not head.strip(", \t\r\n"):
-            more = stream.read(1)
-            if not more:
+    with open_lines(path, losses) as lines:
+        head = ""
+        for line in lines:
+            head += line
+            if line.strip(LEADING):
                 break
-            head += more
-        first = head[-1:]
-        if first == "[":
-            found = list_records(head + stream.read(), len(head), losses)
-        elif first == "{":
-            found = line_records(head, stream, losses)
-        else:
-            seen = repr((head.lstrip() + stream.read(20))[:20]) if head.strip() else "an empty file"
+        begin = head.lstrip(LEADING)
+        if not begin:
+            raise NoRecords(f"{path}: not JSON: found an empty file, expected a list of records or one in each line")
+        if begin[0] not in "{[":
+            seen = repr(begin[:20])
             raise StudyError(f"{path}: not JSON: found {seen}, expected a list of records or one in each line")
         count = 0
-        for record in found:
+        found = json_values(head, lines, losses)
+        for record in unwrapped(found) if begin[0] == "{" else found:
             count += 1
             yield record
         if not count:
-            raise StudyError(f"{path}: no complete record ({losses.reason or 'the list is empty'})")
+            raise NoRecords(f"{path}: no complete record ({losses.reason or 'the list is empty'})")
 
 
-def list_records(text: str, position: int, losses: Losses) -> Iterator[Any]:
-    """Records of a JSON list from `position`, just behind its bracket, to its end or to where it breaks."""
-    count = 0
-    while True:
-        position = end_of_gap(text, position)
-        if text[position : position + 1] == "]":
-            if rest := text[position + 1 :].strip():
-                losses.add(f"text after the list: {rest[:20]!r}", len(rest))
-            return
-        try:
-            record, position = DECODER.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            lost = len(text) - position
-            reason = f"{error.msg} (character {error.pos})" if lost else "the list is not closed"
-            losses.add(f"broken off after record {count}: {reason}", lost)
-            return
-        count += 1
-        yield record
+def unwrapped(values: Iterator[Any]) -> Iterator[Any]:
+    """The values, but of a single object that only wraps lists of records, those."""
+    first = next(values, None)
+    if first is None:
+        return
+    lists = wrapped_lists(first)
+    second = next(values, None) if lists else None
+    if lists and second is None:
+        for records in lists:
+            yield from records
+        return
+    yield first
+    if second is not None:
+        yield second
+    yield from values
 
 
-def end_of_gap(text: str, position: int) -> int:
-    """The next position that holds neither space nor comma."""
-    gap = BETWEEN.match(text, position)
-    return gap.end() if gap else position
-
-
-def line_records(head: str, stream: IO[str], losses: Losses) -> Iterator[Any]:
-    """Records of JSON lines, of which `head` was read before; lines that are not JSON are counted and left out."""
-    lost, broken = 0, 0
-    line = head + stream.readline()
-    while line:
-        text = line.removesuffix("\n")
-        if text.strip():
-            try:
-                yield json.loads(text)
-            except json.JSONDecodeError:
-                lost, broken = lost + len(text), broken + 1
-        line = stream.readline()
-    if broken:
-        losses.add(f"{broken} broken lines", lost)
+def wrapped_lists(value: Any) -> list[list[Any]]:
+    """The lists of records inside an object: under a usual name, or the only thing in it; not a record's own turns."""
+    if not isinstance(value, dict):
+        return []
+    return [
+        inner
+        for key, inner in value.items()
+        if isinstance(inner, list)
+        and inner
+        and (str(key).lower() in WRAPPERS or len(value) == 1)
+        and all(isinstance(element, dict | list) or element is None for element in inner)
+        and not any(is_turn(element) for element in inner)
+    ]
 
 
 def parquet_records(path: Path, losses: Losses) -> Iterator[Any]:
@@ -111,7 +110,7 @@ def parquet_records(path: Path, losses: Losses) -> Iterator[Any]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    packed = path.suffix != ".parquet"
+    packed = path.suffix.lower() != ".parquet"
     with io.BytesIO(unpack_whole(path, losses)) if packed else open_bytes(path, losses) as source:
         try:
             file = ParquetFile(source)
@@ -122,14 +121,21 @@ def parquet_records(path: Path, losses: Losses) -> Iterator[Any]:
             raise StudyError(f"{path}: not a whole Parquet file ({said})") from None
 
 
+def arrow_records(path: Path, losses: Losses) -> Iterator[Any]:
+    """Rows of an Arrow file as the `datasets` library saves them, one batch in memory at a time."""
+    import pyarrow
+
+    with open_bytes(path, losses) as source:
+        try:
+            yield from (row for batch in pyarrow.ipc.open_stream(source) for row in batch.to_pylist())
+        except (pyarrow.ArrowException, OSError) as error:
+            said = losses.reason or " ".join(str(error).split())
+            raise StudyError(f"{path}: not a whole stream of Arrow batches ({said})") from None
+
+
 def plain_text(path: Path, losses: Losses) -> str:
-    """A text file's content; one that is not UTF-8 is read as Windows-1252, and counted."""
-    content = unpack_whole(path, losses)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        losses.changed["read as Windows-1252, not being UTF-8"] += 1
-        return content.decode("cp1252", errors="replace")
+    """A text file's content; see `text_encoding` for one that is not UTF-8."""
+    return whole_text(unpack_whole(path, losses), losses.changed)
 
 
 def hub_rows(repo: str, **options: Any) -> Iterator[Any]:

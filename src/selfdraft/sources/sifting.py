@@ -11,6 +11,14 @@ from selfdraft.sources.english import is_english
 Item = TypeVar("Item")
 Texts = tuple[str, ...]
 MISSING = "missing fields"
+# What to set where a reason left nothing, by how the reason begins.
+REMEDIES = {
+    MISSING: "columns: {COLUMN: NAME} says where the fields are",
+    "unknown role": "roles: {NAME: user | assistant | system} says whose turns they are (system: removed)",
+    "tool turns": "roles: {tool: user} keeps them as turns of the user",
+    "not English": "english_only: false keeps other languages",
+    "no question with an answer": "expected a user's turn and an assistant's behind it",
+}
 
 
 @dataclass
@@ -110,7 +118,8 @@ def sift(
         raise StudyError(f"{name}: {(found or fields_found)(first)}, expected {expected}")
     if not sifted.items:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sifted.dropped.most_common())
-        raise StudyError(f"{name}: empty after cleaning: {sifted.read} records read, {reasons}")
+        advice = "".join(f"; {REMEDIES[start]}" for start in REMEDIES if any(r.startswith(start) for r in sifted.dropped))
+        raise StudyError(f"{name}: empty after cleaning: {sifted.read} records read, {reasons}{advice}")
     return sifted
 
 
