@@ -14,7 +14,8 @@ from selfdraft.sources.shapes import SHAPES
 ALONE = ""  # the name of the one part of data that are no mixture
 EVALUATION_ONLY = ("held_out",)
 BUDGETS = tuple(f"{split}_tokens" for split in SPLITS)
-PART_KEYS = ("shape", "columns", "max_records")
+PART_KEYS = ("shape", "columns", "roles", "max_records")
+MEANINGS = ("user", "assistant", "system")  # of a role; turns of the last are removed
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -96,13 +97,14 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Part:
-    """One source of records, their shape, the source's own names of columns, and its share in a mixture."""
+    """One source of records, their shape, the source's own names of columns and roles, and its share in a mixture."""
 
     source: Mapping[str, Any]
     shape: str = "conversations"
     columns: Mapping[str, str] = field(default_factory=dict)
     max_records: int | None = None
     weight: float = 1.0
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], key: str) -> "Part":
@@ -116,12 +118,17 @@ class Part:
             raise StudyError(f"{key}.shape: found {shape!r}, expected one of {', '.join(SHAPES)}")
         if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
             raise StudyError(f"{key}.columns: found {columns!r}, expected {{column: its name in the records}}")
+        roles = values.get("roles", {})
+        if not isinstance(roles, Mapping) or not all(meaning in MEANINGS for meaning in roles.values()):
+            raise StudyError(f"{key}.roles: found {roles!r}, expected {{role in the records: {' | '.join(MEANINGS)}}}")
+        if roles and shape != "conversations":
+            raise StudyError(f"{key}.roles: does not go with shape {shape}, which has no turns")
         if limit is not None and (type(limit) is not int or limit < 1):
             raise StudyError(f"{key}.max_records: found {limit!r}, expected a whole number above 0")
         weight = values.get("weight", cls.weight)
         if type(weight) not in (int, float) or not math.isfinite(weight) or weight <= 0:
             raise StudyError(f"{key}.weight: found {weight!r}, expected a number above 0")
-        return cls(values["source"], shape, columns, limit, weight)
+        return cls(values["source"], shape, columns, limit, weight, roles)
 
     @property
     def place(self) -> str:
@@ -131,19 +138,20 @@ class Part:
     def record(self) -> dict[str, Any]:
         """What sources.json keeps beside the source: all that is not the default."""
         own = {"shape": self.shape, "columns": dict(self.columns), "max_records": self.max_records}
-        defaults: dict[str, Any] = {"shape": Part.shape, "columns": {}, "max_records": None}
+        own["roles"] = dict(self.roles)
+        defaults: dict[str, Any] = {"shape": Part.shape, "columns": {}, "max_records": None, "roles": {}}
         return {key: value for key, value in own.items() if value != defaults[key]}
 
 
 def only_part(source: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[dict[str, Part], DataSettings]:
-    """Data of one source: `settings` holds the part's keys (shape, columns, max_records) and the rest."""
+    """Data of one source: `settings` holds the part's keys (shape, columns, roles, max_records) and the rest."""
     own = {key: settings[key] for key in PART_KEYS if key in settings}
     rest = {key: value for key, value in settings.items() if key not in PART_KEYS}
     return checked({ALONE: Part.from_mapping({"source": source, **own}, "data")}, DataSettings.from_mapping(rest))
 
 
 def parts_of(mixture: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[dict[str, Part], DataSettings]:
-    """Data of several sources: NAME -> {weight, source, shape, columns, max_records}; `settings` is the rest."""
+    """Data of several sources: NAME -> {weight, source, shape, columns, roles, max_records}; `settings` is the rest."""
     if misplaced := [key for key in PART_KEYS if key in settings]:
         raise StudyError(f"data.{misplaced[0]}: does not go with a mixture; each of its parts has its own")
     if not mixture:

@@ -26,6 +26,7 @@ from selfdraft.sources.data_settings import (
 )
 from selfdraft.sources.mixture import interleaved, shares
 from selfdraft.sources.origins import chats_in_turn, shuffled, split_origins
+from selfdraft.sources.readable import readable_name
 from selfdraft.sources.shapes import SHAPES, Shape
 from selfdraft.sources.shapes.shape import Making, Row
 
@@ -96,14 +97,17 @@ def build_dataset(
             summary["prompts"] = sum(report["prompts"] for report in reports.values())
         files["sources.json"] = {**summary, "settings": settings.record()}
         for file, value in files.items():
-            text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+            # A source's own path may hold bytes of another encoding.
+            text = readable_name(json.dumps(value, indent=1, ensure_ascii=False)) + "\n"
             (folder / file).write_text(text, encoding="utf-8")
     return summary
 
 
 def read_part(name: str, part: Part, chat: ChatTokenizer, settings: DataSettings, cache_dir: str | Path) -> Material:
     """Read and clean one part, and split its origins. Raises StudyError; of a mixture it names the part."""
-    making = Making(chat, settings.sequence_length or 0, settings.seed, settings.english_only, part.columns)
+    making = Making(
+        chat, settings.sequence_length or 0, settings.seed, settings.english_only, part.columns, roles=part.roles
+    )
     try:
         shape = SHAPES[part.shape](making)
         reading = read_source(part.source, cache_dir, part.max_records)
@@ -157,6 +161,8 @@ def write_split(
         mine = [number for number, owner in enumerate(owners) if owner == name]
         there = material.of(split)
         items = sum(map(len, there.values()))
+        if budgets[name] and not there:
+            raise StudyError(f"{key_of(name)}: {split}: {too_few_origins(material)}")
         if budgets[name] and not mine:
             raise StudyError(
                 f"{key_of(name)}: {split}: no {material.shape.item_name[:-1]} has an answer within sequence_length "
@@ -196,6 +202,16 @@ def word_counts(
     whole = {name: max(budget, COUNTED * budget // sum(budgets.values())) for name, budget in budgets.items()}
     tokens = np.fromiter((token for _, (row, _) in interleaved(streams, whole) for token in row[0]), dtype=np.int32)
     return np.bincount(tokens).astype(np.int64)
+
+
+def too_few_origins(material: Material) -> str:
+    """Why a split has nothing: what is told apart as one origin goes into one split."""
+    items = sum(map(len, material.groups.values()))
+    what, count = material.shape.item_name, len(material.groups)
+    return (
+        f"{items} {what} have only {count} origin{'s' * (count != 1)} (chats in pieces, and texts that share long "
+        "passages, are one), and one goes into one split; expected more data, or splits [held_out]"
+    )
 
 
 def sequences_in_turn(
@@ -246,6 +262,8 @@ def choose_prompts(
     for name, material in materials.items():
         if budgets[name] and not material.report["prompts"]:
             items = sum(map(len, material.of("held_out").values()))
+            if not items:
+                raise StudyError(f"{key_of(name)}: prompts: {too_few_origins(material)}")
             raise StudyError(
                 f"{'data' if name == ALONE else key_of(name)}.prompt_length: none of {items} held-out "
                 f"{material.shape.item_name} has a prompt of {fewest} to {most} tokens"

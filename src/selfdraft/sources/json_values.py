@@ -95,8 +95,9 @@ def object_values(lines: Iterator[str], losses: Losses) -> Iterator[Any]:
         except (ValueError, RecursionError):
             pass
         behind = 0
-        for value, behind in values_of_line(text, losses):
+        for value, end in values_of_line(text, losses):
             yield value
+            behind = end
         if rest := text[behind:].strip(LEADING):
             whole, taken = whole_value(rest, source)
             try:
@@ -153,7 +154,8 @@ def whole_value(first: str, source: PushedBack) -> tuple[str | None, list[str]]:
     """
     if first[:1] not in ("{", "["):
         return None, []
-    scan, taken = Scan(), []
+    scan = Scan()
+    taken: list[str] = []
     end, line = scan.feed(first), first
     while end is None and not scan.broken:
         following = next(source, None)

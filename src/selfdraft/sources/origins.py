@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from selfdraft.sources.cleaning import Conversation
@@ -71,10 +72,12 @@ def bases_in_pieces(conversations: Sequence[Conversation]) -> set[str]:
 
 
 def continued(rows: Sequence[Conversation]) -> int:
-    """How many records of one base begin at the turn where another one ends."""
+    """How many records of one base begin at the turn where the one with the next lower number ends."""
     numbered = [(int(piece[1]), row) for row in rows if (piece := NUMBER.search(row.id))]
-    ends = {number + row.turns for number, row in numbered if row.turns}
-    return sum(number + row.begins_with_answer in ends for number, row in numbered)
+    numbered.sort(key=lambda pair: pair[0])
+    return sum(
+        later + behind.begins_with_answer == number + row.turns for (number, row), (later, behind) in pairwise(numbered)
+    )
 
 
 def joined(bases: Sequence[str], passages: Iterable[Iterable[Hashable]]) -> list[str]:

@@ -118,7 +118,9 @@ def sift(
         raise StudyError(f"{name}: {(found or fields_found)(first)}, expected {expected}")
     if not sifted.items:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sifted.dropped.most_common())
-        advice = "".join(f"; {REMEDIES[start]}" for start in REMEDIES if any(r.startswith(start) for r in sifted.dropped))
+        advice = "".join(
+            f"; {REMEDIES[start]}" for start in REMEDIES if any(r.startswith(start) for r in sifted.dropped)
+        )
         raise StudyError(f"{name}: empty after cleaning: {sifted.read} records read, {reasons}{advice}")
     return sifted
 

@@ -82,11 +82,14 @@ class Lines:
         self._wide = io.TextIOWrapper(stream, encoding=encoding, errors="replace") if encoding else None
 
     def __iter__(self) -> Iterator[str]:
-        for line in self._wide if self._wide else self._stream:
-            text = line if isinstance(line, str) else decoded(line, self.changed)
-            self._waiting = parts_of(text)[::-1]
+        while True:
             while self._waiting:
                 yield self._waiting.pop().removeprefix("\ufeff")
+            line = (self._wide or self._stream).readline()
+            if not line:
+                return
+            text = line if isinstance(line, str) else decoded(line, self.changed)
+            self._waiting = parts_of(text)[::-1]
 
     def rest(self) -> str:
         """All text that no line was read of yet."""

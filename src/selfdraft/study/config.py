@@ -295,7 +295,7 @@ def _data_contradictions(config: dict[str, Any]) -> Iterable[str]:
         yield f"data.{'mixture' if 'source' in data else 'source'}: {what} (data have one source or a mixture)"
         return
     parts = {f"data.mixture.{name}": part for name, part in data.get("mixture", {}).items()} or {"data": data}
-    for key in ("shape", "columns", "max_records"):
+    for key in ("shape", "columns", "roles", "max_records"):
         if "mixture" in data and key in data:
             yield f"data.{key}: does not go with mixture; each of its parts has its own"
     training = "train" in data["splits"]

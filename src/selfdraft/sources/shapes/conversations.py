@@ -23,7 +23,8 @@ class Conversations:
     def clean(self, records: Iterable[Any], name: str) -> Sifted[Conversation]:
         """By the rules of `cleaning`."""
         making = self.making
-        return clean_records(records, making.chat.special_tokens, making.english_only, name, making.columns)
+        special = making.chat.special_tokens
+        return clean_records(records, special, making.english_only, name, making.columns, making.roles)
 
     def origins(self, items: Sequence[Conversation]) -> list[str]:
         """One for all pieces of a chat, and for chats that share a long exchange."""

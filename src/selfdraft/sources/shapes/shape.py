@@ -15,7 +15,8 @@ Row = tuple[list[int], list[int]]  # tokens and mask, equal in length
 class Making:
     """How items become tokens: by which tokenizer, how long at most, with which seed.
 
-    `columns` are the source's own names of fields; `changed` counts what is changed to make an item fit.
+    `columns` and `roles` are the source's own names of fields and of who speaks; `changed` counts what is changed
+    to make an item fit.
     """
 
     chat: ChatTokenizer
@@ -24,6 +25,7 @@ class Making:
     english_only: bool = True
     columns: Mapping[str, str] = field(default_factory=dict)
     changed: Counter[str] = field(default_factory=Counter)
+    roles: Mapping[str, str] = field(default_factory=dict)
 
 
 class Shape(Protocol):
