@@ -22,7 +22,7 @@ def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure
         "machine": 1,
         "results": 1,
     }
-    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (18, 18, 33, 2)
+    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (21, 21, 36, 2)
     assert jobs["acceptance_of_others"] == 2
     assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
     assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (2, 4, 2)
