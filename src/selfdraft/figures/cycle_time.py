@@ -80,7 +80,7 @@ def draw(inputs: Inputs) -> Figure:
     disturbed = style.disturbed_text(rows)
     figure.supxlabel("\n".join(["time per cycle (ms)", *filter(None, [disturbed])]), fontsize="medium")
     if disturbed:
-        figure.set_figheight(figure.get_figheight() + 0.2)
+        figure.set_figheight(figure.get_figheight() + 0.4)
     phases = [bars for bars in axes[0].containers if bars.get_label() in PHASES]
     style.legend_above(figure, axes, phases, handlelength=2.4)
     return figure
