@@ -10,8 +10,8 @@ from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.evaluation.batches import batch_rows, groups_of
 from selfdraft.evaluation.compile import compile_rows
-from selfdraft.evaluation.contest import Setting, contest_rows, of_economize, of_transformers, own
 from selfdraft.evaluation.identity import first_difference, identity_rows, top2_gap
+from selfdraft.evaluation.peer_timing import Setting, contest_rows, of_economize, of_transformers, own
 from selfdraft.models.exit import untrained_exit
 from selfdraft.models.llama import load_target
 from selfdraft.sequences import Prompt

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.drafters.lookup import LookupDrafter
     from selfdraft.drafters.model import ModelDrafter
     from selfdraft.errors import StudyError
-    from selfdraft.evaluation.contest import COLUMNS, Setting, contest_rows, of_economize, of_transformers, own
+    from selfdraft.evaluation.peer_timing import COLUMNS, Setting, contest_rows, of_economize, of_transformers, own
     from selfdraft.evaluation.rows import write_rows
     from selfdraft.models.exit import untrained_exit
     from selfdraft.models.llama import load_target
