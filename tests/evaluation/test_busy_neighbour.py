@@ -86,14 +86,16 @@ def test_stalls_that_no_counter_sees_move_no_speedup(target, quiet, monkeypatch)
     verify, steps = Session.verify, iter(range(10**9))
 
     def stalling(self, tokens):
+        begin = time.perf_counter()
+        logits = verify(self, tokens)
         if next(steps) % 40 == 0:
-            time.sleep(0.1)
-        return verify(self, tokens)
+            time.sleep(40 * (time.perf_counter() - begin))
+        return logits
 
     monkeypatch.setattr(Session, "verify", stalling)
     found, rows = estimates(target, Patience(attempts=1))
     for name, estimate in found.items():
         assert inside(estimate, quiet[name]), name
     ours = rows[rows["method"] == "speculative"]
-    slow = (ours["decode_s"] / ours["cycles"]).groupby(ours["drafter"])
-    assert (slow.mean() > 1.5 * slow.median()).all()  # a mean of the same runs is moved
+    slow = ours["decode_s"] / ours["cycles"]
+    assert slow.mean() > 1.2 * slow.median()  # a mean of the same runs is moved
