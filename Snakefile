@@ -17,13 +17,14 @@ from selfdraft.study.announcement import announce, conclude
 from selfdraft.study.benchmark_files import benchmark_patterns
 from selfdraft.study.cluster import check_slurm
 from selfdraft.study.conda_check import check_conda
-from selfdraft.study.config import check, check_layers, files_on_disk, layers_text, sources_of, splits_of, typed
+from selfdraft.study.config import check, check_layers, layers_text, sources_of, splits_of, typed
 from selfdraft.study.disk import check_writable
 from selfdraft.study.disturbed import disturbed_runs
 from selfdraft.study.environments import environment_file
 from selfdraft.study.job_prefix import prepare_jobs
 from selfdraft.study.lock import claim
 from selfdraft.study.second_look import look_again
+from selfdraft.study.source_digests import files_on_disk
 
 # On a full disk Snakemake's own log fails too: without a traceback for each of its lines.
 logging.raiseExceptions = False

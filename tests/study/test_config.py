@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from selfdraft.errors import StudyError
-from selfdraft.study.config import check, check_layers, files_on_disk, layers_text, load, sources_of, splits_of, typed
+from selfdraft.study.config import check, check_layers, layers_text, load, sources_of, splits_of, typed
 from selfdraft.study.schema import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -312,12 +312,6 @@ def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():
     del config["sweeps"]["lookup"]["drafting"]
     check(config, "config.yaml")
     assert splits_of(config["data"]) == []
-
-
-def test_only_a_path_that_is_there_is_an_input_of_the_workflow(tmp_path):
-    assert files_on_disk({"kind": "path", "path": str(tmp_path)}) == [str(tmp_path)]
-    assert files_on_disk({"kind": "path", "path": str(tmp_path / "gone")}) == []
-    assert files_on_disk({"kind": "package", "package": "p"}) == []
 
 
 def test_a_layer_that_the_finished_target_lacks_is_told(tmp_path):

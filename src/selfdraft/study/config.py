@@ -118,14 +118,6 @@ def _check_layer(layer: int, layers: int, where: str) -> None:
         raise StudyError(f"{where}: {layer} is not a layer of the target (0…{layers - 1})")
 
 
-def files_on_disk(source: dict[str, Any]) -> list[str]:
-    """The file or folder that a source of kind `path` reads, if it is there; else nothing.
-
-    A missing one is left to the stage, which says what is missing.
-    """
-    return [source["path"]] if source["kind"] == "path" and Path(source["path"]).exists() else []
-
-
 def sources_of(data: dict[str, Any]) -> list[dict[str, Any]]:
     """The sources of a checked `data` section: one, or those of a mixture's parts."""
     return [part["source"] for part in data["mixture"].values()] if "mixture" in data else [data["source"]]
