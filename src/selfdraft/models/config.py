@@ -58,21 +58,8 @@ class LlamaConfig:
         if missing:
             raise StudyError(f"{where}: {missing[0]}: missing")
         heads = raw["num_attention_heads"]
-        rope = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-        rope.setdefault("rope_theta", raw.get("rope_theta", 10000.0))
-        rope["rope_type"] = rope.get("rope_type", rope.pop("type", "default"))
-        if rope["rope_type"] not in ("default", "llama3", "linear"):
-            raise StudyError(
-                f"{where}: rope_type: {rope['rope_type']!r} is not supported; default, linear or llama3 is"
-            )
-        needed = {"llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")}
-        for key in needed.get(rope["rope_type"], ("factor",) if rope["rope_type"] == "linear" else ()):
-            if key not in rope:
-                raise StudyError(f"{where}: rope {rope['rope_type']}: {key}: missing")
-        if rope.get("partial_rotary_factor", 1.0) != 1.0:
-            raise StudyError(f"{where}: partial_rotary_factor: only 1.0 is supported")
         positions = raw.get("max_position_embeddings", 2048)
-        window = raw.get("sliding_window") if raw.get("use_sliding_window", family == "mistral") else None
+        windows = [window for window in sliding_windows(raw, family, where) if window is not None]
         return cls(
             model_type=family,
             vocab_size=raw["vocab_size"],
@@ -84,8 +71,78 @@ class LlamaConfig:
             head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
             norm_eps=raw.get("rms_norm_eps", 1e-6),
             # Full attention equals sliding-window attention while the window is not full.
-            max_positions=min(positions, window) if window else positions,
-            rope=rope,
+            max_positions=min(positions, *windows) if windows else positions,
+            rope=checked_rope(rope_settings(raw, family, positions), where),
             tied=bool(raw.get("tie_word_embeddings", False)),
             qk_norm=family == "qwen3",
         )
+
+
+# The settings that each kind of rope needs, beside rope_theta.
+ROPE_TYPES: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings"),
+    "longrope": ("short_factor", "long_factor", "original_max_position_embeddings"),
+}
+
+
+def rope_settings(raw: dict[str, Any], family: str, positions: int) -> dict[str, Any]:
+    """The rope settings of a config, old spelling or new, with the names and defaults of transformers 5.
+
+    `max_position_embeddings` is kept beside them: `longrope` and `yarn` may scale by it.
+    """
+    rope = dict(raw.get("rope_scaling") or raw.get("rope_parameters") or {})
+    rope.setdefault("rope_theta", raw.get("rope_theta", 10000.0))
+    rope["rope_type"] = rope.get("rope_type", rope.pop("type", "default"))
+    if rope["rope_type"] in ("llama3", "yarn", "longrope"):
+        outer = raw.get("original_max_position_embeddings")
+        rope["original_max_position_embeddings"] = outer or rope.get("original_max_position_embeddings", positions)
+    if "partial_rotary_factor" in raw:
+        rope.setdefault("partial_rotary_factor", raw["partial_rotary_factor"])
+    return rope | {"max_position_embeddings": positions}
+
+
+def checked_rope(rope: dict[str, Any], where: str) -> dict[str, Any]:
+    """`rope`, if it is of a kind that is supported. Raises StudyError naming the setting that is not."""
+    kind = rope["rope_type"]
+    if kind not in ROPE_TYPES:
+        raise StudyError(f"{where}: rope_type: {kind!r} is not supported; one of {', '.join(ROPE_TYPES)} is")
+    for key in ROPE_TYPES[kind]:
+        if key not in rope:
+            raise StudyError(f"{where}: rope {kind}: {key}: missing")
+    if rope.get("partial_rotary_factor") not in (None, 1, 1.0):
+        raise StudyError(f"{where}: partial_rotary_factor: {rope['partial_rotary_factor']} is not supported; 1.0 is")
+    return rope
+
+
+def sliding_windows(raw: dict[str, Any], family: str, where: str) -> list[int | None]:
+    """Each layer's window, None where a layer sees everything: by transformers' rules of the family.
+
+    Mistral: the window alone decides, for all layers. Qwen: a window only with `use_sliding_window`, for the
+    layers that `layer_types` names, else those from `max_window_layers` on. Llama has none.
+    """
+    layers = raw["num_hidden_layers"]
+    if family == "llama":
+        return [None] * layers
+    window = raw.get("sliding_window", 4096)
+    if window is not None and (type(window) is not int or window < 1):
+        raise StudyError(f"{where}: sliding_window: found {window!r}, a number of tokens or null is right")
+    if family == "mistral":
+        return [window] * layers
+    if not raw.get("use_sliding_window", False):
+        window = None
+    types = raw.get("layer_types")
+    if types is None:
+        slides = [layer >= raw.get("max_window_layers", 28) for layer in range(layers)]
+        return [window if slide else None for slide in slides]
+    if not isinstance(types, list) or len(types) != layers:
+        raise StudyError(f"{where}: layer_types: found {types!r:.80}, a list of {layers} kinds is right")
+    for kind in types:
+        if kind not in ("full_attention", "sliding_attention"):
+            raise StudyError(f"{where}: layer_types: {kind!r} is not supported; full_attention, sliding_attention are")
+    if window is None and "sliding_attention" in types:
+        raise StudyError(f"{where}: layer_types: a layer slides, but use_sliding_window gives it no window")
+    return [window if kind == "sliding_attention" else None for kind in types]

@@ -6,6 +6,7 @@ the hidden state after d layers: depth 0 is the embedding, depth l + 1 the outpu
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -155,12 +156,34 @@ class Llama(nn.Module):
             )
         self.head = Linear(head)
         self.fingerprint = _fingerprint(config, tensors)
-        cos, sin = rotation_table(config.head_dim, config.rope, config.max_positions)
-        self.register_buffer("cos", cos.to(head.device, head.dtype), persistent=False)
-        self.register_buffer("sin", sin.to(head.device, head.dtype), persistent=False)
         self.cos: Tensor
         self.sin: Tensor
+        self._add_tables(head)
         self.replays: Replays | None = None  # set where steps are replayed from CUDA graphs
+
+    def _add_tables(self, like: Tensor) -> None:
+        """The rotation tables; LongRoPE has others for texts longer than the original context."""
+        c = self.config
+        longest = c.rope["original_max_position_embeddings"] if c.rope["rope_type"] == "longrope" else c.max_positions
+        self._short_up_to = longest if longest < c.max_positions else None
+        for prefix, long in (("", False), ("short_", False), ("long_", True)):
+            if prefix and self._short_up_to is None:
+                return
+            for name, table in zip(
+                ("cos", "sin"), rotation_table(c.head_dim, c.rope, c.max_positions, long), strict=True
+            ):
+                self.register_buffer(prefix + name, table.to(like.device, like.dtype), persistent=False)
+
+    def reach(self, longest: int) -> None:
+        """Say how long the texts of the steps to come will be at the end: with LongRoPE the angles depend on it.
+
+        In place: captured graphs read the same memory. A text that grows beyond the original context has the
+        long angles from its first token on, as if it were read at once.
+        """
+        if self._short_up_to is not None:
+            prefix = "long_" if longest > self._short_up_to else "short_"
+            self.cos.copy_(getattr(self, prefix + "cos"))
+            self.sin.copy_(getattr(self, prefix + "sin"))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -196,6 +219,8 @@ class Llama(nn.Module):
         """Positions and mask for `tokens` new tokens at `starts[row]`."""
         c = self.config
         room = c.max_positions if capacity is None else capacity
+        if capacity is None:  # no cache: these tokens are all there will be
+            self.reach(max(starts) + tokens)
         return Step(self.cos, self.sin, starts, tokens, (c.n_heads, c.n_kv_heads), room, tree, depths)
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -264,14 +289,20 @@ def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor
     return found
 
 
-def load_target(folder: str | Path, dtype: torch.dtype, device: str | torch.device = "cpu") -> Llama:
-    """Load `folder/config.json` and `folder/model.safetensors`; weights cast to `dtype`.
+def load_target(
+    folder: str | Path, dtype: torch.dtype, device: str | torch.device = "cpu", layers: int | None = None
+) -> Llama:
+    """Load `folder/config.json` and `folder/model.safetensors`; weights cast to `dtype`. `layers`: the first ones only.
 
     Raises StudyError for a missing, truncated or mismatched file.
     """
     config = LlamaConfig.read(folder)
     path = Path(folder) / "model.safetensors"
-    tensors = {name: tensor.to(device, dtype) for name, tensor in read_tensors(path).items()}
+    read = read_tensors(path)
+    if layers is not None and layers < config.n_layers:
+        gone = tuple(f"model.layers.{layer}." for layer in range(layers, config.n_layers))
+        config, read = replace(config, n_layers=layers), {n: t for n, t in read.items() if not n.startswith(gone)}
+    tensors = {name: tensor.to(device, dtype) for name, tensor in read.items()}
     try:
         return Llama(config, tensors).eval()
     except StudyError as error:

@@ -1,6 +1,7 @@
 """The tokenizer and chat template of a plain target folder, without transformers."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Encoding, Tokenizer
 
@@ -17,6 +20,18 @@ from selfdraft.files import read_json
 
 Message = dict[str, str]
 TEMPLATE_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
+# Private-use characters: around what `{% generation %}` holds, and in place of an answer's text.
+BEGIN, END = "\ue002", "\ue003"
+MARKED = re.compile(f"[{BEGIN}{END}]")
+GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+
+
+class TemplateError(StudyError):
+    """The template refuses or changes one conversation; `reason` is how such conversations are counted."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ChatTokenizer:
@@ -41,6 +56,7 @@ class ChatTokenizer:
         self.name = name
         added = tokenizer.get_added_tokens_decoder().values()
         self.special_tokens = sorted(token.content for token in added if token.special)
+        self.marks_answers = bool(GENERATION.search(template))
         self._tokens = template_tokens
         self._template = compile_template(template, name, today)
 
@@ -67,9 +83,10 @@ class ChatTokenizer:
             )
         settings = read_json(folder / "tokenizer_config.json")
         tokens = {name: token_text(settings[name]) for name in TEMPLATE_TOKENS if settings.get(name)}
-        eos = end_of_answer(folder, tokenizer, tokens.get("eos_token"))
         template = template_path.read_text(encoding="utf-8")
-        return cls(tokenizer, template, tokens, eos, name=str(template_path), today=today)
+        chat = cls(tokenizer, template, tokens, [], name=str(template_path), today=today)
+        chat.eos_ids = ends_of_answers(folder, chat, tokens.get("eos_token"))
+        return chat
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text` as it stands: nothing is added, the template already names its tokens."""
@@ -90,6 +107,39 @@ class ChatTokenizer:
         `add_generation_prompt` the text ends where the answer would begin. Raises StudyError with
         the template's own words when it refuses the messages.
         """
+        return self._rendered(messages, add_generation_prompt, marking=False)
+
+    def marked(self, messages: list[Message]) -> tuple[str, list[tuple[int, int]]]:
+        """The rendered conversation, and first and last + 1 character of each `{% generation %}` block in it.
+
+        Raises TemplateError as `render`, and for texts that hold the marks themselves.
+        """
+        if any(MARKED.search(message["content"]) for message in messages):
+            raise TemplateError(
+                f"{self.name}: the private-use characters U+E002, U+E003", "holds private-use characters"
+            )
+        text, spans = "", []
+        for number, piece in enumerate(MARKED.split(self._rendered(messages, False, marking=True))):
+            if number % 2:
+                spans.append((len(text), len(text) + len(piece)))
+            text += piece
+        return text, spans
+
+    def turn_end(self) -> int | None:
+        """The control token that the template writes behind an answer, white space aside; None if there is none."""
+        chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": BEGIN}]
+        try:
+            behind = self.render(chat).rpartition(BEGIN)[2].lstrip()
+        except StudyError:
+            return None
+        ends = [token for token in self.special_tokens if behind.startswith(token)]
+        found = max(ends, key=len, default="")
+        number = self.tokenizer.token_to_id(found) if found and found != self._tokens.get("bos_token") else None
+        return None if number is None else int(number)
+
+    def _rendered(self, messages: list[Message], add_generation_prompt: bool, marking: bool) -> str:
+        environment: Any = self._template.environment
+        environment.marking = marking
         try:
             return self._template.render(
                 messages=messages,
@@ -98,8 +148,27 @@ class ChatTokenizer:
                 add_generation_prompt=add_generation_prompt,
                 **self._tokens,
             )
-        except jinja2.TemplateError as error:
-            raise StudyError(f"{self.name}: refuses these messages: {error}") from None
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            said = " ".join(str(error).split())
+            raise TemplateError(
+                f"{self.name}: refuses these messages: {said}", f"refused by the chat template ({said:.60})"
+            ) from None
+
+
+class Generation(Extension):
+    """`{% generation %} … {% endgeneration %}`, as trainers write it around what the model itself is to say."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 wants it
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """The block's content, through `_mark`."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
+
+    def _mark(self, caller: Any) -> str:
+        environment: Any = self.environment
+        return f"{BEGIN}{caller()}{END}" if environment.marking else str(caller())
 
 
 def compile_template(template: str, name: str, today: datetime | None = None) -> jinja2.Template:
@@ -111,7 +180,10 @@ def compile_template(template: str, name: str, today: datetime | None = None) ->
     def to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
         return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
+    environment.extend(marking=False)
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: (today or datetime.now()).strftime(form)
@@ -136,17 +208,23 @@ def token_text(value: Any) -> str:
     return str(value["content"]) if isinstance(value, dict) else str(value)
 
 
-def end_of_answer(folder: Path, tokenizer: Tokenizer, eos_token: str | None) -> list[int]:
-    """Ids that end an answer: of generation_config.json, else config.json, else the tokenizer's eos.
+def ends_of_answers(folder: Path, chat: ChatTokenizer, eos_token: str | None) -> list[int]:
+    """Ids that end an answer: what generation_config.json (else config.json) says, then the tokenizer's own
+    end and the template's, where they are others: a base model's config names the end of documents alone.
 
     Raises StudyError if none of them names one.
     """
+    ends: list[int] = []
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         value = read_json(path).get("eos_token_id") if path.is_file() else None
         if value is not None:
-            return [value] if isinstance(value, int) else list(value)
-    found = tokenizer.token_to_id(eos_token) if eos_token else None
-    if found is None:
+            ends = [value] if isinstance(value, int) else list(value)
+            if not all(type(end) is int for end in ends):
+                raise StudyError(f"{path}: eos_token_id: found {value!r}, a token id or a list of them is right")
+            break
+    more = (chat.tokenizer.token_to_id(eos_token) if eos_token else None, chat.turn_end())
+    ends += [end for end in more if end is not None]
+    if not ends:
         raise StudyError(f"{folder}/generation_config.json: eos_token_id: nothing found, expected a token id")
-    return [found]
+    return list(dict.fromkeys(ends))

@@ -11,8 +11,8 @@ import torch
 
 from selfdraft.errors import StudyError
 from selfdraft.sources.chat import TEMPLATE_TOKENS
+from selfdraft.sources.plain_model import PlainModel, check_single_template
 from selfdraft.sources.reference import quiet_transformers
-from selfdraft.sources.target import PlainModel, check_single_template
 
 # The GGUF names its text splitter (`tokenizer.ggml.pre`); transformers 5 reads every byte-level one as
 # plain GPT-2. SmolLM's cuts digits off first, so that "\n\n1" is "\n\n", "1" and not "\n", "\n", "1".
@@ -64,6 +64,7 @@ def read_gguf(path: Path) -> PlainModel:
             for key in ("bos_token_id", "eos_token_id", "pad_token_id")
             if (value := getattr(model.generation_config, key, None)) is not None
         },
+        stock_model=lambda: model.eval(),
         notes={
             "model": header["name"],
             "license": header["license"],

@@ -1,6 +1,7 @@
 """A Hugging Face model folder -> plain weights, config and tokenizer; safetensors only, no remote code."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
-from selfdraft.sources.chat import TEMPLATE_TOKENS, read_tokenizer, token_text
-from selfdraft.sources.target import PlainModel, check_single_template
+from selfdraft.sources.hf_tokenizer import SETTINGS, read_hf_tokenizer
+from selfdraft.sources.plain_model import PlainModel
+from selfdraft.sources.reference import load_tokenizer, load_transformers
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -22,40 +24,40 @@ def read_hf_folder(folder: Path) -> PlainModel:
     """
     config = read_config(folder / "config.json")
     weights = weight_files(folder)
-    tokenizer_path = folder / "tokenizer.json"
-    read_tokenizer(tokenizer_path)
-    settings_path = folder / "tokenizer_config.json"
-    settings = read_json(settings_path) if settings_path.is_file() else {}
-    template_path = folder / "chat_template.jinja"
-    found = template_path.read_text(encoding="utf-8") if template_path.is_file() else settings.get("chat_template")
-    template = check_single_template(found, folder)
+    tokenizer = read_hf_tokenizer(folder)
     generation_path = folder / "generation_config.json"
     generation = read_json(generation_path) if generation_path.is_file() else {}
+    if not isinstance(generation, dict):
+        raise StudyError(f"{generation_path}: found a {type(generation).__name__}, a JSON object is right")
     for key in ("bos_token_id", "eos_token_id"):
         if generation.get(key) is None and config.get(key) is not None:
             generation[key] = config[key]
-    special = {name: token_text(settings[name]) for name in TEMPLATE_TOKENS if settings.get(name)}
+    tokenizer_files = [folder / name for name in ("tokenizer.json", *SETTINGS) if (folder / name).is_file()]
     licences = sorted(path.name for path in folder.glob("LICENSE*"))
     return PlainModel(
         config=config,
         state=read_weights(weights),
-        tokenizer_json=tokenizer_path.read_text(encoding="utf-8"),
-        template=template,
-        tokenizer_config={**special, "tokenizer_class": "PreTrainedTokenizerFast"},
+        tokenizer_json=tokenizer.tokenizer_json,
+        template=tokenizer.template,
+        tokenizer_config={**tokenizer.special, "tokenizer_class": "PreTrainedTokenizerFast"},
         generation_config=generation,
+        stock_model=partial(load_transformers, folder),
+        stock_tokenizer=partial(load_tokenizer, folder),
         notes={"license": f"see {licences[0]} of the source" if licences else "see the model card of the source"},
-        files=[folder / "config.json", tokenizer_path, *weights],
+        files=[folder / "config.json", *tokenizer_files, *weights],
     )
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """config.json as this version of transformers writes it. Raises StudyError for one it cannot take."""
+    if not path.is_file() and (path.parent / "adapter_config.json").is_file():
+        raise StudyError(f"{path.parent}: an adapter without its model; merge it into the model and save that")
     config = read_json(path)
     if not isinstance(config, dict) or "model_type" not in config:
         raise StudyError(f"{path}: model_type: nothing found, expected a model family")
     if "auto_map" in config:
         raise StudyError(f"{path}: auto_map: the model needs code of its own, and no remote code is run")
-    if "quantization_config" in config:
+    if config.get("quantization_config"):
         raise StudyError(f"{path}: quantization_config: expected plain weights (or a GGUF file)")
     from transformers import AutoConfig
 
@@ -73,7 +75,11 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder: those its index names, else all. Pickled weights are refused."""
     index_path = folder / "model.safetensors.index.json"
     if index_path.is_file():
-        files = [folder / name for name in sorted(set(read_json(index_path)["weight_map"].values()))]
+        index = read_json(index_path)
+        names = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(names, dict) or not names:
+            raise StudyError(f"{index_path}: weight_map: missing; expected {{weight: file name}}")
+        files = [folder / name for name in sorted(set(names.values()))]
         if missing := [file for file in files if not file.is_file()]:
             raise StudyError(f"{missing[0]}: file not found; {index_path.name} names it")
         return files

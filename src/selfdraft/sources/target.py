@@ -1,19 +1,23 @@
 """A model from anywhere -> one plain folder that every later stage reads without transformers."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 
 from selfdraft.errors import StudyError
 from selfdraft.files import saving_tensors, whole_folder
+from selfdraft.models.config import LlamaConfig
 from selfdraft.sources.fetch import fetch, sums_of
+from selfdraft.sources.gguf_model import read_gguf
+from selfdraft.sources.hf_folder import read_hf_folder
+from selfdraft.sources.likeness import check_likeness
+from selfdraft.sources.plain_model import PlainModel
 
 MODEL_FILES = [
     "config.json",
@@ -22,24 +26,11 @@ MODEL_FILES = [
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "LICENSE*",
 ]
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-
-
-@dataclass
-class PlainModel:
-    """What a target folder holds, before it is written."""
-
-    config: dict[str, Any]
-    state: dict[str, torch.Tensor]
-    tokenizer_json: str
-    template: str
-    tokenizer_config: dict[str, Any]
-    generation_config: dict[str, Any]
-    notes: dict[str, Any] = field(default_factory=dict)
-    files: list[Path] = field(default_factory=list)
 
 
 def build_target(
@@ -53,7 +44,7 @@ def build_target(
 
     `layers` are the exit layers a study asks for. Returns config.json's content. Raises StudyError for
     a layer outside the model, an unreadable source, a model that is no chat model or not of a known
-    family; then nothing is written.
+    family, and one whose logits or token ids here are not transformers'; then nothing is written.
     """
     fetched = fetch(source, cache_dir, "model", MODEL_FILES)
     model = read_model(fetched.path, source.get("files"))
@@ -67,20 +58,30 @@ def build_target(
         "converted_with": {package: version(package) for package in ("torch", "transformers", "safetensors")},
     }
     with whole_folder(out_dir, FILES) as folder:
-        with saving_tensors(folder / "model.safetensors"):
-            save_file(model.state, folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / "model.safetensors").chmod(0o644)
-        (folder / "tokenizer.json").write_text(model.tokenizer_json, encoding="utf-8")
-        (folder / "chat_template.jinja").write_text(model.template, encoding="utf-8")
-        for file, value in (
-            ("config.json", model.config),
-            ("tokenizer_config.json", model.tokenizer_config),
-            ("generation_config.json", model.generation_config),
-            ("source.json", origin),
-        ):
-            text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-            (folder / file).write_text(text, encoding="utf-8")
+        write_model(folder, model)
+        origin["compared_with_transformers"] = check_likeness(folder, model, fetched.path)
+        (folder / "source.json").write_text(json_text(origin), encoding="utf-8")
     return model.config
+
+
+def write_model(folder: Path, model: PlainModel) -> None:
+    """Write all files but source.json."""
+    with saving_tensors(folder / "model.safetensors"):
+        save_file(model.state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+    (folder / "tokenizer.json").write_text(model.tokenizer_json, encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(model.template, encoding="utf-8")
+    for file, value in (
+        ("config.json", model.config),
+        ("tokenizer_config.json", model.tokenizer_config),
+        ("generation_config.json", model.generation_config),
+    ):
+        (folder / file).write_text(json_text(value), encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON with a final newline."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 # What `selfdraft target` writes.
@@ -92,10 +93,9 @@ FILES = (
 
 def read_model(path: Path, files: Sequence[str] | None) -> PlainModel:
     """Read a GGUF file, or a Hugging Face folder, or the one GGUF file of a folder that `files` names."""
-    from selfdraft.sources.gguf_model import read_gguf
-    from selfdraft.sources.hf_folder import read_hf_folder
-
     named = [path / name for name in files or () if name.endswith(".gguf")] if path.is_dir() else [path]
+    if not named and not (path / "config.json").is_file():
+        named = sorted(path.glob("*.gguf"))
     if named:
         if len(named) > 1 or named[0].suffix != ".gguf":
             raise StudyError(f"{named[-1]}: expected one .gguf file, or a folder with config.json and *.safetensors")
@@ -108,21 +108,21 @@ def read_model(path: Path, files: Sequence[str] | None) -> PlainModel:
 
 
 def checked(model: PlainModel, path: Path) -> PlainModel:
-    """`model` with bf16 weights and no head of its own if it is tied; StudyError if it is not whole.
+    """`model` with bf16 weights and a head of its own only if it has one; StudyError if it is not whole.
 
-    The state dict must have exactly the names and shapes of transformers' class for the config.
+    The state dict must have exactly the names and shapes of transformers' class for the config, finite
+    numbers, and a row for every token. A head in the file that differs from the embedding is the model's,
+    whatever `tie_word_embeddings` says: so does transformers.
     """
-    family = model.config.get("model_type")
-    if family not in FAMILIES:
-        raise StudyError(f"{path}: model_type is {family!r}, expected one of {', '.join(FAMILIES)}")
-    expected = expected_shapes(model.config)
-    if model.config["tie_word_embeddings"]:
-        model.state.pop("lm_head.weight", None)
+    LlamaConfig.from_dict(model.config, f"{path}/config.json" if path.is_dir() else str(path))
+    family = model.config["model_type"]
     model.state = {
         name: tensor.to(torch.bfloat16).contiguous()
         for name, tensor in sorted(model.state.items())
         if not name.endswith("rotary_emb.inv_freq")
     }
+    settle_head(model)
+    expected = expected_shapes(model.config)
     for name, shape in expected.items():
         if name not in model.state:
             raise StudyError(f"{path}: {name}: weights not found")
@@ -130,10 +130,39 @@ def checked(model: PlainModel, path: Path) -> PlainModel:
             raise StudyError(f"{path}: {name}: shape is {tuple(model.state[name].shape)}, expected {shape}")
     if extra := sorted(set(model.state) - set(expected)):
         raise StudyError(f"{path}: {extra[0]}: weights that a plain {family} model does not have")
-    vocabulary = len(json.loads(model.tokenizer_json)["model"]["vocab"])
-    if vocabulary > model.config["vocab_size"]:
-        raise StudyError(f"{path}: tokenizer.json has {vocabulary} tokens, the model only {model.config['vocab_size']}")
+    for name, tensor in model.state.items():
+        if not tensor.isfinite().all():
+            count = int((~tensor.isfinite()).sum())
+            raise StudyError(f"{path}: {name}: {count} of {tensor.numel()} weights are NaN or infinite, none may be")
+    check_ids(model, path)
     return model
+
+
+def settle_head(model: PlainModel) -> None:
+    """Make config and weights agree on whether the head is the embedding."""
+    embedding, head = (model.state.get(name) for name in ("model.embed_tokens.weight", "lm_head.weight"))
+    if not model.config["tie_word_embeddings"] or head is None:
+        return
+    if embedding is not None and not torch.equal(embedding, head):
+        model.config["tie_word_embeddings"] = False
+        model.notes["head"] = "config.json says tied, the weights hold a head of their own: it is kept"
+        return
+    model.state["model.embed_tokens.weight"] = model.state.pop("lm_head.weight")
+
+
+def check_ids(model: PlainModel, path: Path) -> None:
+    """Raise StudyError for a token, or an end of answers, that the model has no row for."""
+    rows = model.config["vocab_size"]
+    text, last = max(Tokenizer.from_str(model.tokenizer_json).get_vocab().items(), key=lambda entry: entry[1])
+    if last >= rows:
+        raise StudyError(
+            f"{path}: tokenizer.json: {text!r} is token {last}, the model's embedding has {rows} rows (0…{rows - 1}); "
+            "resize the embedding, or take the tokenizer that the model was trained with"
+        )
+    ends = model.generation_config.get("eos_token_id")
+    for end in ends if isinstance(ends, list) else [ends]:
+        if end is not None and (type(end) is not int or not 0 <= end < rows):
+            raise StudyError(f"{path}: eos_token_id: {end!r} is not a token of the model (0…{rows - 1})")
 
 
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -154,13 +183,3 @@ def check_layers(layers: Sequence[int], n_layers: int) -> None:
     for layer in layers:
         if not 0 <= layer < n_layers:
             raise StudyError(f"sweeps: layer {layer} is not a layer of the target (0…{n_layers - 1})")
-
-
-def check_single_template(template: Any, where: Path) -> str:
-    """The chat template out of what a tokenizer config may hold: text, or a list of named templates."""
-    if isinstance(template, list):
-        named = {entry["name"]: entry["template"] for entry in template}
-        template = named.get("default", next(iter(named.values()), None))
-    if not isinstance(template, str) or not re.search(r"\S", template):
-        raise StudyError(f"{where}: the tokenizer has no chat template; the study needs a chat (instruct) model")
-    return template
