@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import io
 import os
 import shutil
 import sys
@@ -119,6 +120,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     stage = next((word for word in argv if word in STAGES), "")
     wait_gently()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another one
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
     try:
         join()
         dispatch(argv)

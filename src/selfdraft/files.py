@@ -25,7 +25,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     It lies in a folder of its own, with what a library may write beside it (safetensors writes and moves too).
     """
-    path = Path(path)
+    path = followed(path)
     with scratch_folder(path) as folder, _named(path, folder / path.name):
         temporary = folder / path.name
         yield temporary
@@ -40,7 +40,7 @@ def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
     Raises StudyError, before any work, if something else stands there: a file, or a folder that holds
     anything whose name matches none of the patterns `own`, by which the stage knows its own files.
     """
-    path = Path(path)
+    path = followed(path)
     if path.exists() and not path.is_dir():
         raise StudyError(f"{path}: is a file; a folder is written here, name another one")
     if path.is_dir():
@@ -64,6 +64,12 @@ def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
                 os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def followed(path: str | Path) -> Path:
+    """`path`, or where it leads if it is a link: what is written replaces what the link names, not the link."""
+    path = Path(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextmanager

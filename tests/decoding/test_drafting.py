@@ -150,8 +150,3 @@ def test_bad_settings_name_their_key(settings, message):
 def test_bad_drafters_name_what_is_wrong(settings, way, message):
     with pytest.raises(StudyError, match=message):
         drafter_of("it", settings, tiny_llama(), Drafting.from_settings("way", way))
-
-
-def test_a_draft_model_of_another_vocabulary_is_refused():
-    with pytest.raises(StudyError, match="its vocabulary has 50 tokens, the target's has 61"):
-        ModelDrafter(tiny_llama(), tiny_llama(vocab=50))

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError(f"--gamma: {args.gamma} is not ≥ 1")
     prompts = some_prompts(args.data, settings["prompts"], "acceptance")
     target = start(args.target, settings["dtype"], args.device, args.threads)
-    check_room(prompts, settings["max_new_tokens"] + args.gamma, target.config.max_positions, args.data)
+    check_room(prompts, settings["max_new_tokens"], target.config.max_positions, args.data)
     name = Path(args.checkpoint).name if args.checkpoint else args.drafter
     (point,) = measured_points(
         [PointOption(name, args.gamma, drafting.name)],

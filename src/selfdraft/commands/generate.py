@@ -137,32 +137,48 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
 
 
 class Stream:
-    """Prints tokens as soon as they are whole characters, or all at the end; the drafted ones coloured."""
+    """Prints tokens as soon as they are whole characters, or all at the end; the drafted ones coloured.
+
+    Only the tokens since the last whole character, and the few before them that they are read beside, are decoded:
+    a token costs the same wherever it stands.
+    """
 
     GREEN, PLAIN = "\033[32m", "\033[0m"
+    UNFINISHED = 64  # tokens that make no whole character are none; a character has 4 bytes, so at most 4 tokens
 
     def __init__(self, tokenizer: "ChatTokenizer", eos: frozenset[int], colour: bool, live: bool = True) -> None:
         self.tokenizer, self.eos, self.colour, self.live = tokenizer, eos, colour, live
         self.waiting: list[str] = []
-        self.tokens: list[int] = []
-        self.printed = 0
+        self.beside: list[int] = []  # printed tokens that the next ones are decoded beside
+        self.fresh: list[int] = []  # tokens not printed yet
 
     def put(self, tokens: list[int], drafted: int) -> None:
         """Print `tokens`, of which the first `drafted` were drafted."""
         for number, token in enumerate(tokens):
             if token in self.eos:
                 continue
-            self.tokens.append(token)
-            text = self.tokenizer.decode(self.tokens)
-            if text.endswith("\ufffd"):  # the first bytes of a character
-                continue
-            self._write(text[self.printed :], number < drafted)
-            self.printed = len(text)
+            self.fresh.append(token)
+            text = self._text(len(self.fresh))
+            if not text.endswith("\ufffd"):
+                self._print(len(self.fresh), number < drafted)
+            elif len(self.fresh) > self.UNFINISHED:
+                self._print(len(self.fresh) - 3, number < drafted)
 
     def end(self) -> None:
         """Print what is left, and a line end."""
-        self._write(self.tokenizer.decode(self.tokens)[self.printed :] + "\n", False)
+        self._print(len(self.fresh), False)
+        self._write("\n", False)
         print("".join(self.waiting), end="", flush=True)
+
+    def _text(self, count: int) -> str:
+        """The text of the first fresh tokens where they stand: a first token's blank is only told beside another."""
+        return self.tokenizer.decode(self.beside + self.fresh[:count])[len(self.tokenizer.decode(self.beside)) :]
+
+    def _print(self, count: int, drafted: bool) -> None:
+        """Print the first `count` fresh tokens."""
+        if count:
+            self._write(self._text(count), drafted)
+            self.beside, self.fresh = self.fresh[:count], self.fresh[count:]
 
     def _write(self, text: str, drafted: bool) -> None:
         shown = f"{self.GREEN}{text}{self.PLAIN}" if drafted and self.colour else text

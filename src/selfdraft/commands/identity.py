@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> None:
     def rows() -> Iterator[dict[str, Any]]:
         for dtype in args.dtypes:
             target = start(args.target, dtype, args.device, args.threads)
-            room = settings["max_new_tokens"] + max(point.gamma for point in points)
-            check_room(prompts, room, target.config.max_positions, args.data)
+            check_room(prompts, settings["max_new_tokens"], target.config.max_positions, args.data)
             measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)
             target.pack()
             yield from identity_rows(target, measured, prompts, settings["max_new_tokens"], settings["batch"])

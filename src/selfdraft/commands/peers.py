@@ -38,8 +38,9 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.models.exit import untrained_exit
     from selfdraft.models.llama import load_target
     from selfdraft.models.runtime import start
+    from selfdraft.models.vocabulary import check_same_tokens
     from selfdraft.sequences import check_room, some_prompts
-    from selfdraft.sources.reference import load_transformers
+    from selfdraft.sources.reference import load_baseline
     from selfdraft.threads import free_threads
 
     settings = known_keys(json_option(args.settings, "--settings"), DEFAULTS, "peers")
@@ -62,12 +63,15 @@ def run(args: argparse.Namespace) -> None:
             }
             theirs = None
             if args.draft_model:
+                check_same_tokens(args.target, args.draft_model, "--draft-model")
                 smaller = load_target(args.draft_model, target.dtype, target.device)
                 drafters["draft model"] = ModelDrafter(target, smaller)
                 smaller.pack()
-                theirs = load_transformers(args.draft_model, target.dtype).to(target.device)
+                theirs = load_baseline(args.draft_model, target.dtype).to(target.device)
+                if smaller.config.vocab_size != target.config.vocab_size:  # it asks for as many rows in both
+                    theirs.resize_token_embeddings(target.config.vocab_size, mean_resizing=False)
             target.pack()
-            stock = load_transformers(args.target, target.dtype).to(target.device)
+            stock = load_baseline(args.target, target.dtype).to(target.device)
             contestants = own(target, drafters, setting.gamma, __version__)
             contestants += of_transformers(stock, setting, theirs)
             contestants += of_economize(stock, setting, args.draft_model)

@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from selfdraft.commands.settings import json_option
+    from selfdraft.files import read_json
     from selfdraft.sources.target import build_target
 
     if args.threads:
@@ -34,3 +35,6 @@ def run(args: argparse.Namespace) -> None:
         f"target {args.name}: {config['model_type']}, {config['num_hidden_layers']} layers, "
         f"hidden {config['hidden_size']}, vocabulary {config['vocab_size']} -> {args.out_dir}"
     )
+    source_note = read_json(f"{args.out_dir}/source.json")
+    if "head" in source_note:
+        print(f"  {source_note['head']}")

@@ -170,7 +170,8 @@ def cycles(
     timings = Timings() if timings is None else timings
     device = target.device
     begin = now(device)
-    session = Session(target, prompts, max_new_tokens + gamma, drafter.depths, prefill)
+    room, spare = (max_new_tokens + gamma, 0) if whole else (max_new_tokens, gamma)
+    session = Session(target, prompts, room, drafter.depths, prefill, spare)
     drafter.start(session)
     remaining = [max_new_tokens] * len(prompts)
     timings.prefill_s = now(device) - begin + (prefill.seconds if prefill else 0.0)
@@ -179,7 +180,9 @@ def cycles(
         laps = Laps(device)
         laps.mark()
         # The verification itself returns one token: no more are drafted than can be returned.
-        most = gamma if whole else min(gamma, max(remaining) - 1)
+        # At the end of the context a row that is done may stand further on than one that still drafts.
+        slots = session.cache.capacity - max(session.lengths)
+        most = gamma if whole else min(gamma, max(remaining) - 1, slots - 1)
         draft = drafter.draft(session, most, policy, generator) if most else Draft(session.pending[:, :0])
         tokens, q = draft.tokens, draft.q
         laps.mark()

@@ -28,9 +28,11 @@ class Prefill:
     what the prompts took.
     """
 
-    def __init__(self, target: Llama, prompts: list[list[int]], room: int, depths: Collection[int]) -> None:
-        """`room` more tokens must fit behind the longest prompt. Raises StudyError if they do not, or for an
-        empty prompt."""
+    def __init__(
+        self, target: Llama, prompts: list[list[int]], room: int, depths: Collection[int], spare: int = 0
+    ) -> None:
+        """`room` more tokens must fit behind the longest prompt; there are `spare` slots more where the context
+        has them. Raises StudyError if the tokens do not fit, or for an empty prompt."""
         for row, prompt in enumerate(prompts):
             if not prompt:
                 raise StudyError(f"prompt {row}: empty; at least one token is needed")
@@ -42,7 +44,10 @@ class Prefill:
             )
         begin = now(target.device)
         self.target, self.prompts = target, [list(prompt) for prompt in prompts]
-        self.cache = cache_for(self, target, "session", len(prompts), longest + room)
+        capacity = min(longest + room + spare, target.config.max_positions)
+        self.cache = cache_for(self, target, "session", len(prompts), capacity)
+        self.reach = longest + room
+        target.reach(self.reach)
         if target.replays is not None:
             target.replays.filled = self
         self.hidden: dict[int, Tensor | None] = dict.fromkeys(depths)  # [batch, longest - 1, hidden] at a depth

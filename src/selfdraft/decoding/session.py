@@ -43,8 +43,9 @@ class Session:
         room: int,
         depths: Sequence[int] = (),
         prefill: Prefill | None = None,
+        spare: int = 0,
     ) -> None:
-        """Read all prompts but their last tokens; `room` more tokens must fit behind the longest.
+        """Read all prompts but their last tokens; `room` more tokens must fit behind the longest, `spare` may.
 
         `depths` are those at which somebody wants the states of verified tokens (0 is the embedding). With
         `prefill`, which has read these prompts and kept these states, that is done already.
@@ -53,8 +54,10 @@ class Session:
             if not 0 <= depth <= target.config.n_layers:
                 raise StudyError(f"drafter: depth {depth} is not one of the target's (0…{target.config.n_layers})")
         self.target, self.depths = target, tuple(sorted(set(depths)))
-        prefill = Prefill(target, prompts, room, self.depths) if prefill is None else prefill
+        prefill = Prefill(target, prompts, room, self.depths, spare) if prefill is None else prefill
         prefill.check()
+        self.reach = prefill.reach
+        target.reach(self.reach)
         if target.replays is not None:
             target.replays.take(self)
         self.cache = prefill.cache

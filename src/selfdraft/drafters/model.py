@@ -16,12 +16,11 @@ from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.upload import uploaded
 from selfdraft.drafters.catching_up import Behind
 from selfdraft.drafters.token_by_token import draft_token_by_token
-from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.graphs import Replays
 from selfdraft.models.linear import Linear
 from selfdraft.models.llama import Llama, load_target
-from selfdraft.models.vocabulary import checked_ids
+from selfdraft.models.vocabulary import check_same_tokens, checked_ids
 
 SETTINGS = {"source": {"description": "Where the separate model comes from.", "$ref": "#/$defs/source"}}
 REQUIRED = ("source",)
@@ -31,6 +30,8 @@ def build(
     name: str, settings: Mapping[str, Any], target: Llama, drafting: Drafting, kept_ids: Tensor | None
 ) -> "ModelDrafter":
     """See `drafter_of`; raises StudyError for a model of another vocabulary."""
+    if target.folder is not None:
+        check_same_tokens(target.folder, settings["folder"], f"drafters.{name}")
     model = load_target(settings["folder"], target.dtype, target.device)
     model.replays = None if target.replays is None else Replays(model)
     drafter = ModelDrafter(target, model, drafting.stopping(), drafting.adapt, kept_ids)
@@ -55,12 +56,12 @@ class ModelDrafter:
         adapt: bool = False,
         kept_ids: Tensor | None = None,
     ) -> None:
-        """Raises StudyError if the two vocabularies differ in size."""
-        if model.config.vocab_size != target.config.vocab_size:
-            raise StudyError(
-                f"draft model: its vocabulary has {model.config.vocab_size} tokens, the target's has "
-                f"{target.config.vocab_size}; both must share one tokenizer"
-            )
+        """Both models must share one tokenizer (see `check_same_tokens`); rows behind its last token, for padding,
+        may be more in one than in the other: the draft model proposes what both have.
+        """
+        rows, wanted = model.config.vocab_size, target.config.vocab_size
+        if kept_ids is None and rows != wanted:
+            kept_ids = torch.arange(min(rows, wanted))
         self.model, self.head, self.kept_ids = model, model.head, None
         self.stopping = stopping if stopping is not None and stopping.active else None
         if kept_ids is not None:
@@ -76,6 +77,7 @@ class ModelDrafter:
 
     def start(self, session: Session) -> None:
         self._behind, self._decided = Behind(), []
+        self.model.reach(session.reach)
         self._cache = session.new_cache(self.model, "drafter", session.batch, session.cache.capacity)
         longest = max(map(len, session.text))
         if longest > 1:
@@ -108,6 +110,7 @@ class ModelDrafter:
 
     def _states(self, tokens: Tensor, step: Step) -> Tensor:
         """Tokens `[batch, tokens]` through all layers."""
+        tokens = tokens.clamp(max=self.model.config.vocab_size - 1)  # padding rows that only the target has
         return self.model.run(self.model.embed(tokens), 0, self.model.config.n_layers, step, self._cache)
 
     def _logits(self, tokens: Tensor, step: Step) -> Tensor:

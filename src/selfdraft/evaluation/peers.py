@@ -39,9 +39,9 @@ class TransformersPeer:
     name = "transformers"
 
     def __init__(self, folder: str, dtype: torch.dtype, device: str = "cpu") -> None:
-        from selfdraft.sources.reference import load_transformers
+        from selfdraft.sources.reference import load_baseline
 
-        self.model: Any = load_transformers(folder, dtype).to(device)
+        self.model: Any = load_baseline(folder, dtype).to(device)
         self.device = device
 
     @torch.inference_mode()

@@ -159,6 +159,7 @@ class Llama(nn.Module):
         self.cos: Tensor
         self.sin: Tensor
         self._add_tables(head)
+        self.folder: Path | None = None  # where it was loaded from
         self.replays: Replays | None = None  # set where steps are replayed from CUDA graphs
 
     def _add_tables(self, like: Tensor) -> None:
@@ -304,6 +305,8 @@ def load_target(
         config, read = replace(config, n_layers=layers), {n: t for n, t in read.items() if not n.startswith(gone)}
     tensors = {name: tensor.to(device, dtype) for name, tensor in read.items()}
     try:
-        return Llama(config, tensors).eval()
+        model = Llama(config, tensors).eval()
     except StudyError as error:
         raise StudyError(f"{folder}: {error}") from None
+    model.folder = Path(folder)
+    return model

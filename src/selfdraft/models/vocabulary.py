@@ -1,8 +1,11 @@
-"""A draft vocabulary of few tokens: the head's rows that are kept, and the way back to the target's ids."""
+"""A draft's vocabulary beside the target's: of few tokens, and the way back; of another model, with the same tokens."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from selfdraft.errors import StudyError
@@ -36,3 +39,29 @@ def to_target_ids(kept_ids: Tensor, tokens: Tensor, q: Tensor | None, vocab: int
     if q is not None:
         q = torch.zeros((len(q), vocab), dtype=q.dtype, device=q.device).index_copy_(1, kept_ids, q)
     return kept_ids[tokens], q
+
+
+def check_same_tokens(target: str | Path, folder: str | Path, key: str) -> None:
+    """Raise StudyError, naming `key`, unless both model folders have the same tokens under the same ids.
+
+    The models may still differ in rows behind the last token, which are there for padding alone (Qwen2.5 has
+    151,936 or 152,064 by its size).
+    """
+    ours, theirs = (_tokens(Path(place) / "tokenizer.json") for place in (target, folder))
+    if ours == theirs:
+        return
+    texts = sorted({*ours, *theirs}, key=lambda text: min(ours.get(text, 2**40), theirs.get(text, 2**40)))
+    text = next(text for text in texts if ours.get(text) != theirs.get(text))
+    raise StudyError(
+        f"{key}: {folder} has another vocabulary (tokenizer.json): {text!r} is token {ours.get(text)} of the target "
+        f"and {theirs.get(text)} there; both must share one tokenizer"
+    )
+
+
+def _tokens(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        raise StudyError(f"{path}: file not found; it says whether two models have the same tokens")
+    try:
+        return dict(Tokenizer.from_file(str(path)).get_vocab())
+    except Exception as error:  # tokenizers raises plain Exception
+        raise StudyError(f"{path}: not a tokenizer ({error})") from None

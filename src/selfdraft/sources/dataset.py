@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfdraft.errors import StudyError
-from selfdraft.files import read_json, whole_folder
+from selfdraft.files import whole_folder
+from selfdraft.models.config import LlamaConfig
 from selfdraft.sequences import SPLITS, pack, write_sequences
 from selfdraft.sources.chat import ChatTokenizer
 from selfdraft.sources.data_files import read_source
@@ -72,7 +73,7 @@ def build_dataset(
     """
     target = Path(target)
     chat = ChatTokenizer.from_folder(target, today=TEMPLATE_DATE)
-    settings.check_context(int(read_json(target / "config.json")["max_position_embeddings"]))
+    settings.check_context(LlamaConfig.read(target).max_positions)
     materials = {part: read_part(part, parts[part], chat, settings, cache_dir) for part in parts}
     weights = weights_of(parts)
     own = [*(f"{split}.safetensors" for split in SPLITS), "index.json", "prompts.json", "sources.json"]

@@ -145,7 +145,7 @@ def settle_head(model: PlainModel) -> None:
         return
     if embedding is not None and not torch.equal(embedding, head):
         model.config["tie_word_embeddings"] = False
-        model.notes["head"] = "config.json says tied, the weights hold a head of their own: it is kept"
+        model.notes["head"] = "config.json says tied, the file holds another lm_head.weight: it is kept"
         return
     model.state["model.embed_tokens.weight"] = model.state.pop("lm_head.weight")
 

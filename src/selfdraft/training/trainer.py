@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -59,11 +60,24 @@ def products_of(target: Llama, draft: Exit, loaded: Loaded, positions: Tensor, d
     return draft.head.products(read_of(target, draft, loaded, positions, dtype))
 
 
+ABSENT = -1e4  # a logit without mass
+
+
 @torch.no_grad()
-def teachers_part(teacher: Llama, loaded: Loaded, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The teacher's normed final states `[labels, hidden]` and its LM head, in the dtype of the products."""
+def teachers_part(teacher: Llama, loaded: Loaded, dtype: torch.dtype, rows: int) -> tuple[Tensor, Tensor]:
+    """The teacher's normed final states `[labels, hidden]` and its LM head of `rows`, in the dtype of the products.
+
+    A teacher of the same tokens may have other padding rows behind them than the target: more are cut, fewer are
+    filled with rows of no mass (one more input, always 1, has the logit ABSENT there).
+    """
     assert teacher.head.weight is not None, "train before packing"
-    return teacher.norm(loaded.final.to(dtype)), teacher.head.weight.to(dtype)
+    hidden, weight = teacher.norm(loaded.final.to(dtype)), teacher.head.weight[:rows].to(dtype)
+    lacking = rows - len(weight)
+    if lacking:
+        hidden = torch.cat((hidden, hidden.new_ones(len(hidden), 1)), dim=1)
+        weight = F.pad(weight, (0, 1, 0, lacking))
+        weight[-lacking:, -1] = ABSENT
+    return hidden, weight
 
 
 class Trainer:
@@ -223,7 +237,9 @@ class Trainer:
                 continue
             batch = make_batch(self.learn.sequences, part)
             loaded = self.learn.load(batch, self.depths)
-            teacher_hidden, teacher_weight = teachers_part(self.teacher, loaded, self.dtype)
+            teacher_hidden, teacher_weight = teachers_part(
+                self.teacher, loaded, self.dtype, self.target.config.vocab_size
+            )
             positions = batch.positions.to(self.target.device)
             losses = head_losses(
                 [products_of(self.target, x.draft, loaded, positions, self.dtype) for x in self.learners],
@@ -255,7 +271,7 @@ class Trainer:
                 sums += torch.stack(
                     head_kls(
                         [products_of(self.target, x.draft, loaded, positions, self.dtype) for x in self.learners],
-                        *teachers_part(self.teacher, loaded, self.dtype),
+                        *teachers_part(self.teacher, loaded, self.dtype, self.target.config.vocab_size),
                         [x.temperature for x in self.learners],
                         [x.objective.teacher_top_k for x in self.learners],
                     )

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from selfdraft.sources.answers import AnswerMask
+from selfdraft.sources.answers import AnswerMask, without_unfit
+from selfdraft.sources.chat import TemplateError
 from selfdraft.sources.cleaning import Conversation, clean_records
 from selfdraft.sources.origins import origins_of
 from selfdraft.sources.shapes.shape import Making, Row
@@ -21,10 +22,11 @@ class Conversations:
         self.masker = AnswerMask(making.chat)
 
     def clean(self, records: Iterable[Any], name: str) -> Sifted[Conversation]:
-        """By the rules of `cleaning`."""
+        """By the rules of `cleaning`; without those that the template refuses or changes."""
         making = self.making
         special = making.chat.special_tokens
-        return clean_records(records, special, making.english_only, name, making.columns, making.roles)
+        sifted = clean_records(records, special, making.english_only, name, making.columns, making.roles)
+        return without_unfit(sifted, self.masker, lambda item: list(item.messages), name)
 
     def origins(self, items: Sequence[Conversation]) -> list[str]:
         """One for all pieces of a chat, and for chats that share a long exchange."""
@@ -39,7 +41,10 @@ class Conversations:
     def prompt(self, item: Conversation, fewest: int, most: int) -> tuple[list[int], str] | None:
         """The conversation up to where an answer begins: the first such text that is long enough."""
         for turn in range(1, len(item.messages), 2):
-            text = self.making.chat.render(list(item.messages[:turn]), add_generation_prompt=True)
+            try:
+                text = self.making.chat.render(list(item.messages[:turn]), add_generation_prompt=True)
+            except TemplateError:
+                continue
             tokens = self.making.chat.encode(text)
             if len(tokens) > most:
                 return None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfdraft.sources.chat import TemplateError
 from selfdraft.sources.plain_text import clean_plain
 from selfdraft.sources.shapes.shape import Making, Row
 from selfdraft.sources.sifting import MISSING, Fields, Sifted, Texts, sift
@@ -67,7 +68,10 @@ class Prompts:
 
     def prompt(self, item: Question, fewest: int, most: int) -> tuple[list[int], str] | None:
         """The question through the template, if its length is right; it is never cut."""
-        text = self.making.chat.render([{"role": "user", "content": item.text}], add_generation_prompt=True)
+        try:
+            text = self.making.chat.render([{"role": "user", "content": item.text}], add_generation_prompt=True)
+        except TemplateError:
+            return None
         tokens = self.making.chat.encode(text)
         return (tokens, text) if fewest <= len(tokens) <= most else None
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfdraft.sources.answers import AnswerMask
+from selfdraft.sources.answers import AnswerMask, without_unfit
 from selfdraft.sources.chat import Message
 from selfdraft.sources.origins import joined
 from selfdraft.sources.plain_text import clean_plain
@@ -58,7 +58,12 @@ class Summaries:
             return Summary(identity, *texts)
 
         wanted = self.fields.wanted("document", "summary")
-        return sift(records, texts_of, summary, self.fields, self.making.english_only, name, wanted)
+        sifted = sift(records, texts_of, summary, self.fields, self.making.english_only, name, wanted)
+        return without_unfit(sifted, self.masker, self.messages, name)
+
+    def messages(self, item: Summary) -> list[Message]:
+        """The whole document and its summary as a chat."""
+        return [item.question(item.document), {"role": "assistant", "content": item.summary}]
 
     def origins(self, items: Sequence[Summary]) -> list[str]:
         """One for all summaries of the same document."""
