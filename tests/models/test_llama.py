@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from selfdraft.errors import StudyError
 from selfdraft.models.config import LlamaConfig
 from selfdraft.models.llama import Llama
 
@@ -34,9 +35,29 @@ FAMILIES = {
             "mlp_bias": True,
         },
     ),
+    "llama-dynamic": ("LlamaConfig", {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}}),
+    "qwen2-yarn": (
+        "Qwen2Config",
+        {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "rope_theta": 1e6,
+                "original_max_position_embeddings": 64,
+            }
+        },
+    ),
     "mistral": ("MistralConfig", {"sliding_window": 256, "head_dim": 16}),
     "qwen2": ("Qwen2Config", {"tie_word_embeddings": True}),
     "qwen3": ("Qwen3Config", {"head_dim": 16}),
+}
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+LONG = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.1, 1.3, 1.5],
+    "long_factor": [1.0, 2.0, 3.0, 4.0],
+    "original_max_position_embeddings": 64,
 }
 
 
@@ -112,3 +133,79 @@ def test_blocks_give_back_the_tensors_they_were_made_from():
     for layer, block in enumerate(ours.layers):
         for name, tensor in block.named_tensors().items():
             assert torch.equal(tensor, stock.state_dict()[f"model.layers.{layer}.{name}"])
+
+
+@pytest.mark.parametrize("length", [60, 100])
+@pytest.mark.parametrize(
+    "rope",
+    [
+        YARN,
+        YARN | {"mscale": 0.7, "mscale_all_dim": 1.3, "beta_fast": 16, "beta_slow": 2, "truncate": False},
+        YARN | {"attention_factor": 1.2},
+        LONG,
+        LONG | {"factor": 8.0},
+        LONG | {"attention_factor": 1.3},
+    ],
+)
+def test_ropes_for_longer_texts_equal_transformers_within_and_beyond_the_original_context(rope, length):
+    FAMILIES["rope"] = ("LlamaConfig", {"rope_parameters": rope | {"rope_theta": 1e4}})
+    try:
+        stock, ours = both("rope")
+    finally:
+        del FAMILIES["rope"]
+    tokens = torch.randint(0, 211, (1, length), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert (stock(tokens).logits - ours(tokens)).abs().max().item() <= 1e-4
+        cache = ours.new_cache(1, length)
+        ours.reach(length)
+        hidden = ours.run(ours.embed(tokens), 0, 4, ours.step([0], length, length), cache)
+        torch.testing.assert_close(ours.logits(hidden), ours(tokens), atol=1e-4, rtol=0)
+
+
+def test_a_rope_of_another_kind_is_refused_by_its_name():
+    for rope, said in (
+        ({"rope_type": "proportional"}, "rope_type: 'proportional' is not supported; one of default, linear"),
+        ({"rope_type": "yarn", "original_max_position_embeddings": 64}, "rope yarn: factor: missing"),
+        ({"rope_type": "default", "partial_rotary_factor": 0.5}, "partial_rotary_factor: 0.5 is not supported"),
+    ):
+        with pytest.raises(StudyError, match=said):
+            LlamaConfig.from_dict({"model_type": "llama", **BASE, "rope_parameters": rope})
+
+
+@pytest.mark.parametrize(
+    ("settings", "context"),
+    [
+        ({"model_type": "mistral", "sliding_window": 32, "use_sliding_window": False}, 32),
+        ({"model_type": "mistral", "sliding_window": None, "use_sliding_window": True}, 256),
+        ({"model_type": "llama", "sliding_window": 32, "use_sliding_window": True}, 256),
+        ({"model_type": "qwen2", "sliding_window": 32, "use_sliding_window": False}, 256),
+        ({"model_type": "qwen2", "sliding_window": 32, "use_sliding_window": True, "max_window_layers": 4}, 256),
+        ({"model_type": "qwen2", "sliding_window": 32, "use_sliding_window": True, "max_window_layers": 3}, 32),
+        (
+            {
+                "model_type": "qwen3",
+                "sliding_window": 32,
+                "use_sliding_window": True,
+                "max_window_layers": 0,
+                "layer_types": ["full_attention"] * 4,
+            },
+            256,
+        ),
+    ],
+)
+def test_the_context_ends_where_a_layer_would_begin_to_slide(settings, context):
+    assert LlamaConfig.from_dict({**BASE, **settings}).max_positions == context
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"layer_types": ["chunked_attention"] * 4}, "layer_types: 'chunked_attention' is not supported"),
+        ({"layer_types": ["full_attention"]}, "a list of 4 kinds is right"),
+        ({"layer_types": ["sliding_attention"] * 4}, "a layer slides, but use_sliding_window gives it no window"),
+        ({"sliding_window": "many"}, "sliding_window: found 'many'"),
+    ],
+)
+def test_layers_that_slide_in_another_way_are_refused(settings, said):
+    with pytest.raises(StudyError, match=said):
+        LlamaConfig.from_dict({**BASE, "model_type": "qwen2", **settings})

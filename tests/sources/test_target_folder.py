@@ -130,7 +130,7 @@ def test_weights_must_be_those_of_the_config(stock, tmp_path):
     [
         ({"auto_map": {"AutoModel": "code.Model"}}, "auto_map: .*no remote code is run"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config: expected plain weights"),
-        ({"model_type": "gpt2"}, "model_type is 'gpt2', expected one of llama, mistral, qwen2, qwen3"),
+        ({"model_type": "gpt2"}, "model_type: 'gpt2' is not supported; one of llama, mistral, qwen2, qwen3 is"),
         ({"model_type": None}, "transformers cannot read it|model_type"),
     ],
 )
@@ -158,7 +158,10 @@ def test_a_missing_file_is_named(stock, tmp_path, file, said):
 
 def test_a_template_inside_the_tokenizer_config_is_taken(stock, tmp_path):
     (stock / "chat_template.jinja").unlink()
-    settings = {"chat_template": [{"name": "default", "template": "hello"}], "eos_token": {"content": "<|im_end|>"}}
+    settings = {
+        "chat_template": [{"name": "default", "template": "hello"}],
+        "eos_token": {"__type": "AddedToken", "content": "<|im_end|>"},
+    }
     (stock / "tokenizer_config.json").write_text(json.dumps(settings))
     build(stock, tmp_path / "out")
     assert (tmp_path / "out" / "chat_template.jinja").read_text() == "hello"

@@ -44,7 +44,7 @@ class Policy:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0
+        return self.temperature < COLDEST
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Probabilities, float32, of logits `[…, vocab]`; NaN where a row's logits hold NaN (see `nan_rows`)."""
@@ -86,6 +86,7 @@ class Policy:
 
 
 CHUNKS = 64
+COLDEST = 1e-30  # below it logits / temperature overflow, and all mass is on the best token long before
 NAN_LOGITS = "logits: NaN found; the weights or the dtype of the model are broken"
 
 
