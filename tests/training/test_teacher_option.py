@@ -3,11 +3,15 @@
 import json
 
 import pytest
+import torch
 from tiny import tiny_target
+from tiny_llama import tiny_llama
 from training.runs import DATA, SETTINGS
 
 from selfdraft.cli import dispatch
 from selfdraft.errors import StudyError
+from selfdraft.training.states import Loaded
+from selfdraft.training.trainer import teachers_part
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,16 @@ def test_the_draft_learns_from_the_teacher_and_the_checkpoint_says_so(study):
     assert config["summary"]["validation_kl"] < config["summary"]["untrained_validation_kl"]
 
 
-def test_a_teacher_with_more_tokens_is_refused(study):
+@pytest.mark.parametrize("rows", [50, 61, 70])
+def test_a_teacher_with_other_padding_rows_keeps_its_distribution_over_the_tokens(rows):
+    teacher = tiny_llama(vocab=61)
+    loaded = Loaded({}, torch.randn(5, teacher.config.hidden_size, generator=torch.Generator().manual_seed(0)))
+    hidden, weight = teachers_part(teacher, loaded, torch.float32, rows)
+    found, whole = hidden @ weight.T, teacher.logits(loaded.final)
+    assert found.shape == (5, rows)
+    same = min(rows, 61)
+    torch.testing.assert_close(found[:, :same], whole[:, :same], atol=1e-5, rtol=1e-5)
+    assert found[:, same:].softmax(-1).numel() == 0 or found.softmax(-1)[:, same:].max() == 0
 
 
 def test_a_teacher_with_other_tokens_is_refused(study):
@@ -56,7 +69,7 @@ def test_a_teacher_with_other_tokens_is_refused(study):
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
     (study / "other/tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(
-        StudyError, match=r"has another vocabulary \(tokenizer\.json\): 'a' is token (\d+) of the target and (?!\1)\d+ there"
+        StudyError, match=r"has another vocabulary .*: 'a' is token (\d+) of the target and (?!\1)\d+ there"
     ):
         train(study, *ONE, teacher="other")
 
