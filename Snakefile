@@ -56,8 +56,8 @@ STATES = collect(
     f"{CAPTURE}/depth{{depth}}.safetensors",
     depth=lookup(dpath="layer{layer}_T{T}_{capacity}{variant}", within=sweeps.depth_by_draft(config)),
 )
-DOMAIN_DRAFTS = sweeps.trained(sweeps.points_for(config, "domains"))
-DOMAIN_DEPTHS = sweeps.depths(DOMAIN_DRAFTS)
+DOMAIN_POINTS = sweeps.points_for(config, "domains")
+DOMAIN_DEPTHS = sweeps.depths(sweeps.trained(DOMAIN_POINTS))
 TEACHER = collect(
     "results/target/{name}/{file}",
     name=sweeps.teachers(config),
@@ -104,11 +104,9 @@ wildcard_constraints:
     T=r"\d+\.\d+",
     capacity=sweeps.any_of(sweeps.CAPACITIES),
     variant=sweeps.VARIANT,
-    gamma=r"\d+",
+    group=sweeps.any_of(sweeps.groups(config)),
     policy=sweeps.any_of(config["policies"]),
-    drafting=sweeps.one_of(sweeps.ways_of_drafting(config)),
     shard=sweeps.one_of(sweeps.shards(config)),
-    drafter=sweeps.any_of(config["drafters"]),
     model=sweeps.any_of(sweeps.other_models(config)),
     text=sweeps.any_of([config["data"]["name"], *sweeps.sets_with(config, "prompts")]),
     set=sweeps.any_of(sweeps.sets(config)),

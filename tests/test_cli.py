@@ -12,6 +12,7 @@ import torch
 from tiny import tiny_conversations, tiny_target
 
 from selfdraft.cli import GROUPS, STAGES, main
+from selfdraft.evaluation import acceptance
 
 HEAVY = ("transformers", "datasets", "pandas", "matplotlib", "scipy", "snakemake")
 DATA_SETTINGS = {
@@ -27,6 +28,7 @@ DATA_SETTINGS = {
 }
 TRAINING = {"tokens_per_step": 100, "epochs": 1}
 GREEDY = '{"temperature": 0}'
+POLICIES = f'{{"greedy": {GREEDY}, "t": {{"temperature": 0.8, "top_p": 0.9}}}}'
 
 
 def selfdraft(*words):
@@ -78,14 +80,18 @@ def common(folder):
     return ["--target", folder / "target", "--data", folder / "data"]
 
 
+def asked(points, policies=None):
+    """The options of the acceptance stage that say what is measured."""
+    return ["--points", json.dumps(points), "--policies", policies or f'{{"greedy": {GREEDY}}}']
+
+
 def test_stages_import_nothing_heavy_that_they_do_not_need(study):
     folder, heavy_of = study
     assert heavy_of["capture"] == heavy_of["train"] == heavy_of["data"] == []
-    point = [*common(folder), "--checkpoint", folder / "draft"]
+    point = [*common(folder), "--checkpoints", folder / "draft"]
     done, heavy = selfdraft("quality", *point, "--capture", folder / "capture", "--out", folder / "quality.csv")
     assert (done.returncode, heavy) == (0, []), done.stderr
-    chosen = ["--gamma", "3", "--policy", "greedy", "--policy-settings", GREEDY, "--out", folder / "a.csv"]
-    done, heavy = selfdraft("acceptance", *point, *chosen)
+    done, heavy = selfdraft("acceptance", *point, *asked({"greedy": [["draft", 3]]}), "--out", folder / "a.csv")
     assert (done.returncode, heavy) == (0, []), done.stderr
     with open(folder / "a.csv", newline="") as file:
         assert {row["identical"] for row in csv.DictReader(file)} == {"1"}
@@ -131,8 +137,8 @@ TIMES = {"prefill_s", "decode_s", "draft_s", "verify_s", "accept_s", "peak_memor
 @pytest.mark.parametrize("policy", ['{"temperature": 0}', '{"temperature": 0.9}'], ids=["greedy", "sampled"])
 def test_parts_of_the_prompts_join_to_the_table_of_all(study, tmp_path, policy):
     folder, _ = study
-    point = ["acceptance", *common(folder), "--checkpoint", folder / "draft", "--gamma", "3"]
-    point += ["--policy", "p", "--policy-settings", policy, "--settings", '{"max_new_tokens": 9, "batch": 1}']
+    point = ["acceptance", *common(folder), "--checkpoints", folder / "draft"]
+    point += [*asked({"p": [["draft", 3]]}, f'{{"p": {policy}}}'), "--settings", '{"max_new_tokens": 9, "batch": 1}']
     # four prompts in three parts, and in more parts than there are prompts
     for parts in (1, 3, 5):
         tables = [tmp_path / f"{number}of{parts}.csv" for number in range(1, parts + 1)]
@@ -142,6 +148,58 @@ def test_parts_of_the_prompts_join_to_the_table_of_all(study, tmp_path, policy):
     whole = (tmp_path / "1.csv").read_bytes()
     assert len({line.split(b",")[10] for line in whole.splitlines()[1:]}) == 4
     assert (tmp_path / "3.csv").read_bytes() == (tmp_path / "5.csv").read_bytes() == whole
+
+
+def test_what_was_measured_before_is_not_measured_again_and_the_table_is_the_same(study, tmp_path, monkeypatch):
+    folder, _ = study
+    code, kept, measured = tmp_path / "code.txt", tmp_path / "kept", []
+    code.write_text("one")
+
+    def spied(*words, **options):
+        measured.append(words[4])  # gamma
+        return rows(*words, **options)
+
+    rows = acceptance.acceptance_rows
+    monkeypatch.setattr(acceptance, "acceptance_rows", spied)
+
+    def table(points, *more, keep=True, settings=None):
+        words = ["acceptance", *common(folder), "--checkpoints", folder / "draft", *asked(points, POLICIES), *more]
+        words += ["--settings", json.dumps({"max_new_tokens": 9} | (settings or {})), "--out", tmp_path / "table.csv"]
+        words += ["--kept-dir", kept, "--code", code] if keep else []
+        measured.clear()
+        assert main([*map(str, words)]) == 0
+        return (tmp_path / "table.csv").read_bytes(), list(measured)
+
+    few, more = (
+        {"greedy": [["draft", 2]], "t": [["draft", 3]]},
+        {"greedy": [["draft", 2], ["draft", 4]], "t": [["draft", 3]]},
+    )
+    assert table(few)[1] == [2, 3]
+    assert table(few) == (table(few, keep=False)[0], [])
+    assert table(more)[1] == [4]
+    whole = table(more, keep=False)[0]
+    assert table(more) == (whole, [])
+    # a table of one point is the part of the table of all: nothing of a row depends on what else is measured
+    assert table({"greedy": [["draft", 4]]}, keep=False)[0].splitlines()[1:] == [
+        line for line in whole.splitlines() if b",greedy,4," in line
+    ]
+    assert table(more, settings={"seed": 1})[1] == [2, 4, 3]
+    assert len(list(kept.iterdir())) == 3  # in place of the older ones
+    code.write_text("two")
+    assert table(more, settings={"seed": 1})[1] == [2, 4, 3]
+
+
+def test_quality_that_was_measured_before_is_taken_from_there(study, tmp_path):
+    folder, _ = study
+    words = ["quality", *common(folder), "--capture", folder / "capture", "--checkpoints", folder / "draft"]
+    words += ["--kept-dir", tmp_path / "kept", "--out", tmp_path / "table.csv"]
+    assert main([*map(str, words)]) == 0
+    measured = (tmp_path / "table.csv").read_bytes()
+    (path,) = (tmp_path / "kept").glob("draft.*.csv")
+    assert path.read_bytes() == measured
+    path.write_bytes(measured.replace(b"early_exit", b"kept"))
+    assert main([*map(str, words)]) == 0
+    assert (tmp_path / "table.csv").read_bytes() == path.read_bytes() != measured
 
 
 def test_parts_of_the_timed_prompts_join_to_the_rows_of_all(study, tmp_path):
@@ -236,22 +294,24 @@ def test_bad_training_input_is_one_line_and_leaves_nothing(study, capsys, change
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--gamma", "0", "--policy-settings", GREEDY], "gamma: 0 is not ≥ 1"),
+        (asked({"greedy": [["draft", 0]]}), "--points: gamma: 0 is not ≥ 1"),
+        (asked({"greedy": []}), "--points: no point to measure"),
+        (asked({}), "--points: no point to measure"),
+        (asked({"mine": [["draft", 2]]}), "--points: policy mine is not among --policies (greedy)"),
+        (asked({"greedy": [["other", 2]]}), "--points: other is not among --checkpoints or --drafters"),
+        (asked({"greedy": [["draft", 2, "trimmed"]]}), "--points: 'trimmed' is not among --drafting (fixed)"),
+        (asked({"m": [["draft", 2]]}, '{"m": {"temperature": 1, "top_p": 0}}'), "policies.m.top_p: 0 is not in (0, 1]"),
+        (asked({"m": [["draft", 2]]}, '{"m": {"temperature": -1}}'), "policies.m.temperature: -1"),
+        ([*asked({"greedy": [["draft", 2]]}), "--settings", '{"batch_size": 1}'], "acceptance.batch_size"),
         (
-            ["--gamma", "2", "--policy-settings", '{"temperature": 1, "top_p": 0}'],
-            "policies.mine.top_p: 0 is not in (0, 1]",
-        ),
-        (["--gamma", "2", "--policy-settings", '{"temperature": -1}'], "policies.mine.temperature: -1"),
-        (["--gamma", "2", "--policy-settings", GREEDY, "--settings", '{"batch_size": 1}'], "acceptance.batch_size"),
-        (
-            ["--gamma", "2", "--policy-settings", GREEDY, "--settings", '{"max_new_tokens": 100000}'],
+            [*asked({"greedy": [["draft", 2]]}), "--settings", '{"max_new_tokens": 100000}'],
             "do not fit into the target's context",
         ),
     ],
 )
 def test_bad_acceptance_input_is_one_line_and_leaves_nothing(study, capsys, options, message):
     folder, _ = study
-    words = ["acceptance", *common(folder), "--checkpoint", folder / "draft", "--policy", "mine"]
+    words = ["acceptance", *common(folder), "--checkpoints", folder / "draft"]
     assert main([*map(str, words), *options, "--out", str(folder / "never.csv")]) == 2
     said = capsys.readouterr().err.strip()
     assert message in said

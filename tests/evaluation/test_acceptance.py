@@ -6,9 +6,11 @@ from tiny_llama import perturbed_exit, tiny_llama
 
 from selfdraft.decoding.policy import Policy
 from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.errors import StudyError
-from selfdraft.evaluation.acceptance import acceptance_rows
+from selfdraft.evaluation.acceptance import Prefills, acceptance_rows
 from selfdraft.evaluation.answers import greedy_answers, read_answers, write_answers
+from selfdraft.evaluation.shards import WHOLE
 from selfdraft.sequences import Prompt
 
 GREEDY = Policy("greedy")
@@ -58,6 +60,21 @@ def test_kept_answers_belong_to_their_target_length_and_prompts(tmp_path):
         read_answers(path, tiny_llama(seed=4), 9, prompts())
     with pytest.raises(StudyError, match="no answer to prompt p5"):
         read_answers(path, target, 9, prompts(6))
+
+
+@pytest.mark.parametrize("policy", [GREEDY, Policy("t1", 1.0)], ids=["greedy", "sampled"])
+def test_a_prefill_shared_by_drafters_leaves_the_rows_as_they_are(policy):
+    target = tiny_llama()
+    drafters = [ExitDrafter(target, perturbed_exit(target, 1, "head_block")), LookupDrafter(2), drafter_for(target)]
+    drafters.append(ExitDrafter(target, perturbed_exit(target, 2, "norm")))
+    many = [*prompts(), Prompt("one token", "", (7,), "")]
+    prefills = Prefills(target, 9, 4, {depth for drafter in drafters for depth in drafter.depths})
+    for drafter in drafters:
+        alone, shared = (
+            list(acceptance_rows(target, drafter, many, policy, 4, 9, 3, 0, frozenset(), None, WHOLE, made))
+            for made in (None, prefills)
+        )
+        assert alone == shared
 
 
 def test_sampled_rows_have_no_identity_and_follow_the_seed():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_llama import hidden_states, tiny_llama
+from tiny_llama import hidden_states, perturbed_exit, tiny_llama
 
-from selfdraft.evaluation.quality import quality_rows, sums
+from selfdraft.evaluation.quality import Teacher, quality_rows
 from selfdraft.models.exit import untrained_exit
 from selfdraft.sequences import Sequences
 from selfdraft.training.states import CapturedStates
@@ -30,7 +30,7 @@ def text(target, depth):
 def test_the_last_layers_exit_has_no_kl_and_its_teachers_numbers(capacity):
     target = tiny_llama()
     draft = untrained_exit(target, 3, capacity)
-    rows = list(quality_rows(target, draft, text(target, draft.depth), 2.0))
+    rows = [row for (row,) in quality_rows(target, [draft], text(target, draft.depth), [2.0])]
     assert [(row["conversation"], row["tokens"]) for row in rows] == [("a", 3), ("b", 3)]
     for row in rows:
         assert row["kl_sum"] == pytest.approx(0, abs=1e-6)
@@ -44,7 +44,7 @@ def test_the_last_layers_exit_has_no_kl_and_its_teachers_numbers(capacity):
 def test_rows_equal_a_whole_forward_pass(capacity):
     target = tiny_llama()
     draft = untrained_exit(target, 1, capacity)
-    rows = list(quality_rows(target, draft, text(target, draft.depth), 2.0, chunk=2))
+    rows = [row for (row,) in quality_rows(target, [draft], text(target, draft.depth), [2.0], chunk=2)]
     s = sequences()
     with torch.no_grad():
         tokens = torch.from_numpy(s.tokens[9:20].astype(np.int64))[None]
@@ -61,6 +61,20 @@ def test_rows_equal_a_whole_forward_pass(capacity):
 def test_top_k_and_agreement_count_as_defined():
     draft = torch.tensor([[0.0, 9, 8, 7, 6, 5, 4], [9, 0, 1, 2, 3, 4, 5.0]])
     teacher = torch.tensor([[0.0, 0, 3, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0.0]])
-    found = sums(teacher, draft, torch.tensor([1, 2]), 1.0)
+    found = Teacher(teacher, torch.tensor([1, 2])).with_draft(draft, 1.0)
     assert (found["top1_sum"], found["top5_sum"], found["agreement_sum"]) == (1, 1, 1)
-    assert sums(teacher, draft, torch.tensor([5, 3]), 1.0)["top5_sum"] == 2
+    assert Teacher(teacher, torch.tensor([5, 3])).with_draft(draft, 1.0)["top5_sum"] == 2
+
+
+def test_a_drafts_rows_are_the_same_beside_others():
+    target = tiny_llama()
+    drafts = [
+        perturbed_exit(target, layer, capacity) for layer, capacity in ((1, "head"), (1, "norm"), (2, "head_block"))
+    ]
+    temperatures = [1.0, 2.0, 1.0]
+    states = hidden_states(target, sequences(), [1, 2, 3, 4])
+    texts = CapturedStates(sequences(), {depth: states[depth] for depth in (1, 2, 3)}, states[4], target)
+    together = list(quality_rows(target, drafts, texts, temperatures))
+    alone = [list(quality_rows(target, [draft], texts, [T])) for draft, T in zip(drafts, temperatures, strict=True)]
+    assert [[row[which] for row in together] for which in range(3)] == [[row for (row,) in rows] for rows in alone]
+    assert len({row["kl_sum"] for row in together[0]}) == 3

@@ -240,7 +240,7 @@ def test_a_pattern_of_names_takes_them_by_the_letter():
 def test_the_config_hash_is_canonical_and_leaves_out_the_looks():
     same = {section: CONFIG[section] for section in reversed(CONFIG)}
     assert sweeps.config_hash(CONFIG) == sweeps.config_hash(same)
-    assert sweeps.config_hash(CONFIG | {"figures": {}, "shards": 4}) == sweeps.config_hash(CONFIG)
+    assert sweeps.config_hash(CONFIG | {"figures": {}, "shards": 4, "points_a_job": 3}) == sweeps.config_hash(CONFIG)
     assert sweeps.config_hash(CONFIG | {"target": {"name": "u"}}) != sweeps.config_hash(CONFIG)
     assert len(sweeps.config_hash(CONFIG)) == 12
 
@@ -273,3 +273,17 @@ def test_a_capacity_sees_the_rates_and_ranks_of_its_own_parts_alone(capacity):
     assert set(seen["training"]["learning_rate"]) == own
     assert set(seen["training"]["ranks"]) == own & {"lora", "low_rank_head"}
     assert set(training["ranks"]) == {"lora", "low_rank_head"}
+
+
+def test_a_job_of_acceptance_measures_drafts_that_differ_in_capacity_alone():
+    chosen = sweeps.points(CONFIG)
+    groups = sweeps.by_group(CONFIG, chosen)
+    assert [point for found in groups.values() for point in found] != []
+    assert sorted(point.name for found in groups.values() for point in found) == sorted(p.name for p in chosen)
+    for found in groups.values():
+        drafts = sweeps.trained(found)
+        assert len({(draft.layer, draft.T, draft.objective, draft.seed) for draft in drafts}) <= 1
+        assert bool(drafts) == all(isinstance(point.draft, sweeps.Checkpoint) for point in found)
+    cut = sweeps.by_group(CONFIG | {"points_a_job": 1}, chosen)
+    assert [len(found) for found in cut.values()] == [1] * len(chosen)
+    assert {name.partition("_more")[0] for name in cut} == set(groups)

@@ -13,7 +13,7 @@ FULL = ["--configfile", "profiles/slurm-gh200/config.yaml"]
 SLURM = ["--workflow-profile", "profiles/slurm-gh200"]
 
 
-def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure(study):
+def test_the_default_study_is_one_job_a_checkpoint_a_group_of_drafts_a_policy_and_a_figure(study):
     jobs = study.to_do("--cores", "2")
     assert {name: jobs[name] for name in ("target", "data", "capture", "machine", "results")} == {
         "target": 1,
@@ -22,10 +22,10 @@ def test_the_default_study_is_one_job_a_checkpoint_a_point_a_policy_and_a_figure
         "machine": 1,
         "results": 1,
     }
-    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (21, 21, 36, 2)
-    assert jobs["acceptance_of_others"] == 2
+    # four layers at T = 1, one of them at two more temperatures and with two more seeds, and what is not trained
+    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (18, 8, 9, 2)
     assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
-    assert (jobs["domain_quality"], jobs["domain_acceptance"], jobs["domain_acceptance_of_others"]) == (2, 4, 2)
+    assert (jobs["domain_quality"], jobs["domain_acceptance"]) == (1, 4)
     assert sum(name.startswith("figure_") for name in jobs) == 12
 
 
@@ -34,10 +34,27 @@ def test_work_in_parts_is_a_job_a_part(study_at, tmp_path):
     whole = study.to_do("--cores", "2")
     study.configure(("shards", 3))
     parts = study.to_do("--cores", "2")
-    cut = {"acceptance", "acceptance_of_others", "domain_acceptance", "domain_acceptance_of_others", "speed"}
+    cut = {"acceptance", "domain_acceptance", "speed"}
     assert {name: (3 if name in cut else 1) * jobs for name, jobs in whole.items()} == parts
     done = study.snakemake("--dry-run", "--printshellcmds", "results/raw/speed/t0.7_part2of3.csv")
     assert " --shard 2/3 " in done.output
+
+
+def test_a_group_of_more_points_than_a_job_measures_has_several_jobs(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+    study.configure(("points_a_job", 3))
+    done = study.snakemake("--dry-run", "--printshellcmds", "results/acceptance.csv")
+    asked = re.findall(r"--points '({.*?})' --policies", done.output)
+    own = [
+        json.loads(text)
+        for text, data in zip(asked, re.findall(r"acceptance --target .*? --data (\S+)", done.output), strict=True)
+        if data.endswith("/sharegpt")
+    ]
+    sizes = sorted(sum(map(len, points.values())) for points in own)
+    assert sum(sizes) == 35
+    assert (max(sizes), len(sizes)) == (3, 16)
+    measured = [(policy, *point) for points in own for policy, found in points.items() for point in found]
+    assert len(set(measured)) == 35
 
 
 def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_path):
@@ -69,9 +86,9 @@ def test_a_teacher_of_its_own_is_fetched_and_online_training_needs_no_kept_state
 @pytest.mark.parametrize("profile", [[], SLURM], ids=["local", "slurm"])
 def test_the_full_study_is_planned(study, profile):
     jobs = study.to_do(*profile, *FULL)
-    assert (jobs["train"], jobs["quality"], jobs["speed"]) == (63, 63, 3 * 4)
-    others = jobs["domain_acceptance_of_others"]
-    assert (jobs["domain_quality"], jobs["domain_acceptance"], others) == (12, 18 * 4, 3 * 4)
+    # drafts that differ in capacity alone are measured together, and not more than eight points of them
+    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (63, 24, (25 + 3 * 7) * 4, 3 * 4)
+    assert (jobs["domain_quality"], jobs["domain_acceptance"]) == (2 * 3, 3 * 4 * 4)
     assert sum(name.startswith("figure_") for name in jobs) == 12
 
 

@@ -31,90 +31,76 @@ rule vanilla:
 
 
 rule acceptance:
-    """How many draft tokens the target accepts at one point: a row per cycle."""
+    """How many draft tokens the target accepts: all points of drafts that differ in capacity alone.
+
+    Rows lie in results/kept too, a file a point: a job that was killed or has a new point measures what is missing.
+    """
     input:
         target=rules.target.output.config,
         tokenizer=rules.target.output.tokenizer,
         weights=rules.target.output.weights,
         data=rules.data.output.prompts,
-        vanilla=lambda wildcards: sweeps.truth(config, wildcards.policy, config["data"]["name"]),
-        draft=rules.train.output.weights,
-        draft_config=rules.train.output.config,
+        name=rules.data.output.sources,
+        vanilla=lookup(dpath="{group}", within=sweeps.truth_of(config, sweeps.points(config), config["data"]["name"])),
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, sweeps.points(config))),
+            file=["draft.safetensors", "config.json"],
+        ),
+        models=collect(
+            "results/target/{model}/{file}",
+            model=lookup(dpath="{group}", within=sweeps.models_by_group(config, sweeps.points(config))),
+            file=["config.json", "model.safetensors"],
+        ),
         sequences=rules.data.output.sequences,
+        index=rules.data.output.index,
         code=code_digests.code_of("acceptance"),
     output:
-        "results/raw/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.csv",
+        "results/raw/acceptance/{group}{shard}.csv",
     log:
-        "results/logs/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.log",
+        "results/logs/acceptance/{group}{shard}.log",
     benchmark:
-        "results/benchmarks/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
+        "results/benchmarks/acceptance/{group}{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         gpu=1,
-        mem_mb=3500,
-        runtime=120,
+        mem_mb=3800,
+        runtime=240,
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        draft=lambda wildcards, input: ["--checkpoint", os.path.dirname(input.draft)],
+        trained_on=DATA,
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, sweeps.points(config))),
+        ),
+        asked=lookup(dpath="{group}", within=sweeps.asked_of_groups(config, sweeps.points(config))),
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
         shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance"),
+        kept=f"results/kept/acceptance/{config['data']['name']}",
     message:
-        "Acceptance of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T},"
-        " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}"
+        "Acceptance of all points of {wildcards.group}{wildcards.shard}"
     shell:
-        "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} {params.draft:q} {params.vanilla:q}"
-        " --gamma {wildcards.gamma} --drafting {params.drafting:q}"
-        " --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
-        " --settings {params.settings:q} --shard {params.shard} --threads {threads} --out {output:q} > {log} 2>&1"
-
-
-use rule acceptance as acceptance_of_others with:
-    # A drafter of the config's `drafters`: nothing is trained for it.
-    input:
-        target=rules.target.output.config,
-        tokenizer=rules.target.output.tokenizer,
-        weights=rules.target.output.weights,
-        data=rules.data.output.prompts,
-        vanilla=lambda wildcards: sweeps.truth(config, wildcards.policy, config["data"]["name"]),
-        sequences=rules.data.output.sequences,
-        models=DRAFT_MODELS,
-        code=code_digests.code_of("acceptance"),
-    output:
-        "results/raw/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.csv",
-    log:
-        "results/logs/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.log",
-    benchmark:
-        "results/benchmarks/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
-    params:
-        target=subpath(input.target, parent=True),
-        data=subpath(input.data, parent=True),
-        draft=lambda wildcards: ["--drafter", wildcards.drafter, "--drafters", sweeps.drafter_settings(config)],
-        vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
-        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
-        settings=sweeps.settings_of(config, "acceptance"),
-    message:
-        "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}"
+        "python -m selfdraft acceptance --target {params.target:q} --data {params.data:q} --trained-on {params.trained_on:q}"
+        " --checkpoints {params.checkpoints:q} {params.asked:q} {params.vanilla:q} --settings {params.settings:q}"
+        " --shard {params.shard} --kept-dir {params.kept:q} --code {input.code:q} --threads {threads}"
+        " --out {output:q} > {log} 2>&1"
 
 
 rule gather_acceptance:
     input:
         tables=collect(
-            "results/raw/acceptance/{point.name}{shard}.csv",
-            point=sweeps.points(config),
+            "results/raw/acceptance/{group}{shard}.csv",
+            group=sweeps.by_group(config, sweeps.points(config)),
             shard=sweeps.shards(config),
         ),
         domains=collect(
-            "results/raw/domains/{set}/acceptance/{point.name}{shard}.csv",
+            "results/raw/domains/{set}/acceptance/{group}{shard}.csv",
             set=sweeps.sets_with(config, "prompts"),
-            point=sweeps.points_for(config, "domains"),
+            group=sweeps.by_group(config, DOMAIN_POINTS),
             shard=sweeps.shards(config),
         ),
         code=code_digests.code_of("gather"),

@@ -95,31 +95,39 @@ use rule quality as domain_quality with:
         target=rules.target.output.config,
         weights=rules.target.output.weights,
         data="results/data/{set}/index.json",
+        name="results/data/{set}/sources.json",
         sequences="results/data/{set}/held_out.safetensors",
         capture=ancient(rules.domain_capture.output.description),
         states=ancient(
             collect(
                 "results/capture/{{set}}/depth{depth}.safetensors",
-                depth=lookup(dpath="layer{layer}_T{T}_{capacity}{variant}", within=sweeps.depth_by_draft(config)),
+                depth=lookup(dpath="{group}", within=sweeps.depths_together(DOMAIN_POINTS)),
             )
         ),
-        draft=rules.train.output.weights,
-        draft_config=rules.train.output.config,
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{group}", within=sweeps.trained_together(DOMAIN_POINTS)),
+            file=["draft.safetensors", "config.json"],
+        ),
         code=code_digests.code_of("capture", "quality"),
     output:
-        "results/raw/domains/{set}/quality/layer{layer}_T{T}_{capacity}{variant}.csv",
+        "results/raw/domains/{set}/quality/{group}.csv",
     log:
-        "results/logs/domains/{set}/quality/layer{layer}_T{T}_{capacity}{variant}.log",
+        "results/logs/domains/{set}/quality/{group}.log",
     benchmark:
-        "results/benchmarks/domains/{set}/quality/layer{layer}_T{T}_{capacity}{variant}.tsv"
+        "results/benchmarks/domains/{set}/quality/{group}.tsv"
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         capture=subpath(input.capture, parent=True),
-        checkpoint=subpath(input.draft, parent=True),
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{group}", within=sweeps.trained_together(DOMAIN_POINTS)),
+        ),
         dtype=lookup(dpath="target/dtype", within=config),
+        kept="results/kept/quality/{set}",
     message:
-        "Quality of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T}, on {wildcards.set}"
+        "Quality of the drafts of {wildcards.group}, on {wildcards.set}"
 
 
 use rule acceptance as domain_acceptance with:
@@ -130,67 +138,38 @@ use rule acceptance as domain_acceptance with:
         weights=rules.target.output.weights,
         data="results/data/{set}/prompts.json",
         name="results/data/{set}/sources.json",
-        vanilla=lambda wildcards: sweeps.truth(config, wildcards.policy, wildcards.set),
-        draft=rules.train.output.weights,
-        draft_config=rules.train.output.config,
+        vanilla=lambda wildcards: sweeps.truth_of(config, DOMAIN_POINTS, wildcards.set)[wildcards.group],
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, DOMAIN_POINTS)),
+            file=["draft.safetensors", "config.json"],
+        ),
+        models=collect(
+            "results/target/{model}/{file}",
+            model=lookup(dpath="{group}", within=sweeps.models_by_group(config, DOMAIN_POINTS)),
+            file=["config.json", "model.safetensors"],
+        ),
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
         code=code_digests.code_of("acceptance"),
     output:
-        "results/raw/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.csv",
+        "results/raw/domains/{set}/acceptance/{group}{shard}.csv",
     log:
-        "results/logs/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.log",
+        "results/logs/domains/{set}/acceptance/{group}{shard}.log",
     benchmark:
-        "results/benchmarks/domains/{set}/acceptance/layer{layer}_T{T}_{capacity}{variant}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
+        "results/benchmarks/domains/{set}/acceptance/{group}{shard}.tsv"
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        draft=lambda wildcards, input: ["--checkpoint", os.path.dirname(input.draft), "--trained-on", DATA],
+        trained_on=DATA,
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, DOMAIN_POINTS)),
+        ),
+        asked=lookup(dpath="{group}", within=sweeps.asked_of_groups(config, DOMAIN_POINTS)),
         vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
         shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
         settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
+        kept="results/kept/acceptance/{set}",
     message:
-        "Acceptance of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T},"
-        " gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard}, on {wildcards.set}"
-
-
-use rule domain_acceptance as domain_acceptance_of_others with:
-    # A drafter of the config's `drafters`: nothing is trained for it.
-    input:
-        target=rules.target.output.config,
-        tokenizer=rules.target.output.tokenizer,
-        weights=rules.target.output.weights,
-        data="results/data/{set}/prompts.json",
-        name="results/data/{set}/sources.json",
-        vanilla=lambda wildcards: sweeps.truth(config, wildcards.policy, wildcards.set),
-        sequences=rules.data.output.sequences,
-        index=rules.data.output.index,
-        models=DRAFT_MODELS,
-        code=code_digests.code_of("acceptance"),
-    output:
-        "results/raw/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.csv",
-    log:
-        "results/logs/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.log",
-    benchmark:
-        "results/benchmarks/domains/{set}/acceptance/{drafter}_gamma{gamma}_{policy}{drafting}{shard}.tsv"
-    params:
-        target=subpath(input.target, parent=True),
-        data=subpath(input.data, parent=True),
-        draft=lambda wildcards: [
-            "--drafter",
-            wildcards.drafter,
-            "--drafters",
-            sweeps.drafter_settings(config),
-            "--trained-on",
-            DATA,
-        ],
-        vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        drafting=lambda wildcards: sweeps.ways_of_drafting(config)[wildcards.drafting],
-        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
-        settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
-    message:
-        "Acceptance of {wildcards.drafter}, gamma = {wildcards.gamma}, {wildcards.policy}{wildcards.drafting}{wildcards.shard},"
-        " on {wildcards.set}"
+        "Acceptance of all points of {wildcards.group}{wildcards.shard}, on {wildcards.set}"

@@ -1,48 +1,65 @@
 rule quality:
-    """How close one draft is to the teacher on held-out text: a row per conversation."""
+    """How close drafts that differ in capacity alone are to the teacher on held-out text: a row per conversation.
+
+    Rows lie in results/kept too, a file a draft: a job that has a new draft measures that one alone.
+    """
     input:
         target=rules.target.output.config,
         weights=rules.target.output.weights,
         data=rules.data.output.index,
+        name=rules.data.output.sources,
         sequences=rules.data.output.sequences,
         capture=ancient(rules.capture.output.description),
-        states=ancient(STATES),
-        draft=rules.train.output.weights,
-        draft_config=rules.train.output.config,
+        states=ancient(
+            collect(
+                f"{CAPTURE}/depth{{depth}}.safetensors",
+                depth=lookup(dpath="{group}", within=sweeps.depths_together(sweeps.points(config))),
+            )
+        ),
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{group}", within=sweeps.trained_together(sweeps.points(config))),
+            file=["draft.safetensors", "config.json"],
+        ),
         code=code_digests.code_of("capture", "quality"),
     output:
-        "results/raw/quality/layer{layer}_T{T}_{capacity}{variant}.csv",
+        "results/raw/quality/{group}.csv",
     log:
-        "results/logs/quality/layer{layer}_T{T}_{capacity}{variant}.log",
+        "results/logs/quality/{group}.log",
     benchmark:
-        "results/benchmarks/quality/layer{layer}_T{T}_{capacity}{variant}.tsv"
+        "results/benchmarks/quality/{group}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         gpu=1,
         mem_mb=3500,
-        runtime=60,
+        runtime=120,
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         capture=subpath(input.capture, parent=True),
-        checkpoint=subpath(input.draft, parent=True),
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{group}", within=sweeps.trained_together(sweeps.points(config))),
+        ),
         dtype=lookup(dpath="target/dtype", within=config),
+        kept=f"results/kept/quality/{config['data']['name']}",
     message:
-        "Quality of {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T}"
+        "Quality of the drafts of {wildcards.group}"
     shell:
         "python -m selfdraft quality --target {params.target:q} --data {params.data:q} --capture {params.capture:q}"
-        " --checkpoint {params.checkpoint:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
+        " --checkpoints {params.checkpoints:q} --dtype {params.dtype} --kept-dir {params.kept:q} --code {input.code:q}"
+        " --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 rule gather_quality:
     input:
-        tables=collect("results/raw/quality/{draft.name}.csv", draft=sweeps.checkpoints(config)),
+        tables=collect("results/raw/quality/{group}.csv", group=sweeps.trained_together(sweeps.points(config))),
         domains=collect(
-            "results/raw/domains/{set}/quality/{draft.name}.csv",
+            "results/raw/domains/{set}/quality/{group}.csv",
             set=sweeps.sets_with(config, "held_out_tokens"),
-            draft=DOMAIN_DRAFTS,
+            group=sweeps.trained_together(DOMAIN_POINTS),
         ),
         code=code_digests.code_of("gather"),
     output:

@@ -90,20 +90,17 @@ def run(args: argparse.Namespace) -> None:
         states = str(scratch / "states")
         wanted = ["--depths", *map(str, sorted(depths)), "--splits", "held_out"]
         stage("capture", *common, *wanted, "--out-dir", states)
-        for name, checkpoint in names.items():
-            table = str(out / "raw" / "quality" / f"{name}.csv")
-            stage("quality", *common, "--capture", states, "--checkpoint", checkpoint, table=table)
+        table = str(out / "raw" / "quality.csv")
+        stage("quality", *common, "--capture", states, "--checkpoints", *checkpoints, table=table)
+    points = [[name, gamma] for name in names for gamma in args.gammas]
+    every = ["--points", json.dumps(dict.fromkeys(policies, points)), "--policies", json.dumps(policies)]
+    table = str(out / "raw" / "acceptance.csv")
+    stage("acceptance", *common, "--checkpoints", *checkpoints, *every, "--settings", args.acceptance, table=table)
     for policy, settings in policies.items():
         chosen = ["--policy", policy, "--policy-settings", json.dumps(settings)]
-        for name, checkpoint in names.items():
-            for gamma in args.gammas:
-                table = str(out / "raw" / "acceptance" / f"{name}_gamma{gamma}_{policy}.csv")
-                point = ["--checkpoint", checkpoint, "--gamma", str(gamma), "--settings", args.acceptance]
-                stage("acceptance", *common, *chosen, *point, table=table)
         if not args.no_speed:
-            points = json.dumps([[name, gamma] for name in names for gamma in args.gammas])
             table = str(out / "raw" / "speed" / f"{policy}.csv")
-            options = ["--checkpoints", *checkpoints, "--points", points, "--settings", args.speed]
+            options = ["--checkpoints", *checkpoints, "--points", json.dumps(points), "--settings", args.speed]
             stage("speed", *common, *chosen, *options, table=table)
             table = str(out / "raw" / "steps" / f"{policy}.csv")
             stage("steps", *common, *chosen, "--checkpoints", *checkpoints, "--points", points, table=table)

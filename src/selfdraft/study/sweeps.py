@@ -8,7 +8,7 @@ from typing import Any
 
 from selfdraft.capacities import CAPACITIES as CAPACITIES
 from selfdraft.capacities import capacity_named, shared_depth
-from selfdraft.checkpoints import OBJECTIVE, SEED
+from selfdraft.checkpoints import OBJECTIVE, SEED, temperature_text
 from selfdraft.checkpoints import VARIANT as VARIANT
 from selfdraft.checkpoints import Checkpoint as Checkpoint
 from selfdraft.provenance.config_hash import Config, as_json
@@ -33,6 +33,7 @@ FIGURES = {
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
 
+OTHERS = "others"  # the group of all drafters that are not trained
 FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
 
 
@@ -135,6 +136,85 @@ def by_policy(chosen: Iterable[Point]) -> dict[str, list[Point]]:
     for point in chosen:
         groups.setdefault(point.policy, []).append(point)
     return groups
+
+
+def group_of(draft: Checkpoint | Other) -> str:
+    """The job that measures a draft, such as `layer21_T1.0_seed1`: drafts that differ in capacity alone have one.
+
+    All that is not trained has one too.
+    """
+    if isinstance(draft, Other):
+        return OTHERS
+    return f"layer{draft.layer}_T{temperature_text(draft.T)}{draft.variant}"
+
+
+def by_group(config: Config, chosen: Iterable[Point]) -> dict[str, list[Point]]:
+    """Points by the job that measures their acceptance, both in the order given.
+
+    A group of more points than the config's `points_a_job` has several jobs: `layer21_T1.0`, `layer21_T1.0_more1`, ….
+    """
+    groups: dict[str, list[Point]] = {}
+    for point in chosen:
+        groups.setdefault(group_of(point.draft), []).append(point)
+    most = config.get("points_a_job", max(map(len, groups.values()), default=1))
+    return {
+        f"{group}_more{begin // most}" if begin else group: found[begin : begin + most]
+        for group, found in groups.items()
+        for begin in range(0, len(found), most)
+    }
+
+
+def groups(config: Config) -> list[str]:
+    """The names of all jobs of acceptance and quality; on other text they are some of them."""
+    return list(dict.fromkeys([*by_group(config, points(config)), *trained_together(points(config))]))
+
+
+def drafts_by_group(config: Config, chosen: Iterable[Point]) -> dict[str, list[Checkpoint]]:
+    """The trained drafts of each job of acceptance."""
+    return {group: trained(points) for group, points in by_group(config, chosen).items()}
+
+
+def models_by_group(config: Config, chosen: Iterable[Point]) -> dict[str, list[str]]:
+    """The separate draft models of each job of acceptance: all that the config has, where one is drafted with."""
+    groups = by_group(config, chosen)
+    return {group: [] if trained(found) else list(draft_models(config)) for group, found in groups.items()}
+
+
+def trained_together(chosen: Iterable[Point]) -> dict[str, list[Checkpoint]]:
+    """The trained drafts by the job that measures their quality."""
+    groups: dict[str, list[Checkpoint]] = {}
+    for draft in trained(chosen):
+        groups.setdefault(group_of(draft), []).append(draft)
+    return groups
+
+
+def depths_together(chosen: Iterable[Point]) -> dict[str, list[int]]:
+    """The depths of the captured states that each job of quality reads."""
+    return {group: depths(drafts) for group, drafts in trained_together(chosen).items()}
+
+
+def asked_of_groups(config: Config, chosen: Iterable[Point]) -> dict[str, list[str]]:
+    """What the acceptance stage is told in each job, as options: its points by policy, and only what they need."""
+    asked = {
+        group: {
+            "points": as_json(
+                {policy: [list_of(point) for point in some] for policy, some in by_policy(found).items()}
+            ),
+            "policies": as_json({point.policy: config["policies"][point.policy] for point in found}),
+            "drafting": as_json({p.drafting: config["drafting"][p.drafting] for p in found if p.drafting != FIXED}),
+            "drafters": "{}" if trained(found) else drafter_settings(config),
+        }
+        for group, found in by_group(config, chosen).items()
+    }
+    return {group: [word for key, value in of.items() for word in (f"--{key}", value)] for group, of in asked.items()}
+
+
+def truth_of(config: Config, chosen: Iterable[Point], text: str) -> dict[str, list[str]]:
+    """The file of the target's own answers to the prompts of a data set, by group; none where none is compared."""
+    return {
+        group: list(dict.fromkeys(path for point in found for path in truth(config, point.policy, text)))
+        for group, found in by_group(config, chosen).items()
+    }
 
 
 def list_of(point: Point) -> list[Any]:

@@ -27,8 +27,6 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     prompts = acceptance.get("prompts", data["prompts"])
     policies = len(sweeps.policies(config))
     timed = speed["prompts"] * speed["repeats"] * speed["max_new_tokens"] * target
-    own = sum(isinstance(point.draft, sweeps.Checkpoint) for point in points)
-    own_elsewhere = sum(isinstance(point.draft, sweeps.Checkpoint) for point in elsewhere)
     made = {
         "target": target,
         "draft_model": sum(parameters.get(name, 1.0) for name in sweeps.other_models(config)),
@@ -38,10 +36,8 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "quality": target * drafts * data.get("held_out_tokens", 0),
         "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
         "vanilla": new * (prompts + answered),
-        "acceptance": new * own * prompts,
-        "acceptance_of_others": new * (len(points) - own) * prompts,
-        "domain_acceptance": new * own_elsewhere * answered,
-        "domain_acceptance_of_others": new * (len(elsewhere) - own_elsewhere) * answered,
+        "acceptance": new * len(points) * prompts,
+        "domain_acceptance": new * len(elsewhere) * answered,
         "speed": timed * (1.5 * len(points) + 2 * policies),  # a vanilla run beside two drafts
         "steps": target * len(points) * len(steps["contexts"]) * steps["rounds"],
         "results": float(len(points) * config["statistics"]["resamples"] * data["prompts"]),
