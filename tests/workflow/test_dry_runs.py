@@ -22,8 +22,8 @@ def test_the_default_study_is_one_job_a_checkpoint_a_group_of_drafts_a_policy_an
         "machine": 1,
         "results": 1,
     }
-    # four layers at T = 1, one of them at two more temperatures and with two more seeds, and what is not trained
-    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (18, 8, 9, 2)
+    # four layers at T = 1, three of them without a step, one at two more temperatures and with two more seeds; others
+    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (21, 11, 12, 2)
     assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
     assert (jobs["domain_quality"], jobs["domain_acceptance"]) == (1, 4)
     assert sum(name.startswith("figure_") for name in jobs) == 12
@@ -51,10 +51,10 @@ def test_a_group_of_more_points_than_a_job_measures_has_several_jobs(study_at, t
         if data.endswith("/sharegpt")
     ]
     sizes = sorted(sum(map(len, points.values())) for points in own)
-    assert sum(sizes) == 35
-    assert (max(sizes), len(sizes)) == (3, 16)
+    assert sum(sizes) == 38
+    assert (max(sizes), len(sizes)) == (3, 19)
     measured = [(policy, *point) for points in own for policy, found in points.items() for point in found]
-    assert len(set(measured)) == 35
+    assert len(set(measured)) == 38
 
 
 def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_path):
