@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
             options = ["--checkpoints", *checkpoints, "--points", json.dumps(points), "--settings", args.speed]
             stage("speed", *common, *chosen, *options, table=table)
             table = str(out / "raw" / "steps" / f"{policy}.csv")
-            stage("steps", *common, *chosen, "--checkpoints", *checkpoints, "--points", points, table=table)
+            stage("steps", *common, *chosen, "--checkpoints", *checkpoints, "--points", json.dumps(points), table=table)
     tables: list[str] = []
     for name, files in raw.items():
         if files:
