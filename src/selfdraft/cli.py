@@ -64,6 +64,7 @@ MENDABLE = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.ENAMETOOLONG,
 )
 
 

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
     target = start(folder, args.dtype, args.device, args.threads)
     drafter, drafted_by = chosen_drafter(args, target)
     target.pack()
+    # Where the terminal's encoding is not UTF-8, Python keeps a word's other bytes as half characters.
+    args.prompt = [os.fsencode(text).decode("utf-8", "replace") for text in args.prompt]
     chats = [[{"role": "user", "content": text}] for text in args.prompt]
     prompts = [tokenizer.encode(tokenizer.render(chat, add_generation_prompt=True)) for chat in chats]
     eos = frozenset(tokenizer.eos_ids)
