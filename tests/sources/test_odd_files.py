@@ -135,3 +135,10 @@ def test_a_long_chat_numbered_by_its_turns_is_one_origin_whatever_else_is_there(
     pieces = [conversation(f"xyz_{n * 10 - bool(n)}", 10 + bool(n), bool(n)) for n in range(30)]
     others = [conversation(f"identity_{n}") for n in range(40)]
     assert origins_of([*pieces, *others]) == ["xyz"] * 30 + [row.id for row in others]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.parquet", "a.json.gz"])
+def test_a_git_lfs_pointer_is_no_data(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(StudyError, match="Git LFS pointer"):
+        read(tmp_path / name)

@@ -48,6 +48,9 @@ WRAPPERS = frozenset(
 )
 
 
+POINTER = b"version https://git-lfs.github.com/spec/"
+
+
 class NoRecords(StudyError):
     """A file of records that has none; beside others it is no mistake."""
 
@@ -58,6 +61,7 @@ def records_of(path: Path, identity: str, losses: Losses) -> Iterator[Any]:
     What cannot be read is noted in `losses` by the time the stream ends. Raises StudyError for a file
     of another kind, one that is not what its name says, or one without a single record.
     """
+    refuse_pointer(path)
     kind = plain_suffix(path)
     if kind in JSON_KINDS:
         return json_records(path, losses)
@@ -68,6 +72,17 @@ def records_of(path: Path, identity: str, losses: Losses) -> Iterator[Any]:
     if kind == ".txt":
         return iter([{"id": identity, "text": plain_text(path, losses)}])
     raise StudyError(f"{path}: expected a .json, .jsonl, .parquet or .txt file, plain or packed as .gz or .zst")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raises StudyError for a file that Git LFS left in place of a large one."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(POINTER))
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}") from None
+    if begin == POINTER:
+        raise StudyError(f"{path}: a Git LFS pointer, not the data itself; `git lfs pull` brings them")
 
 
 def json_records(path: Path, losses: Losses) -> Iterator[Any]:
