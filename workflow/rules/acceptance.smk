@@ -71,7 +71,7 @@ rule acceptance:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        trained_on=DATA,
+        trained_on=subpath(input.data, parent=True),
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
             draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, sweeps.points(config))),

@@ -161,7 +161,7 @@ use rule acceptance as domain_acceptance with:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        trained_on=DATA,
+        trained_on=lambda wildcards: DATA,
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
             draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, DOMAIN_POINTS)),
