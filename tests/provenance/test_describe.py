@@ -126,7 +126,14 @@ def test_provenance_json_holds_code_settings_packages_machine_and_durations(stud
     assert found["durations"] == {"train": {"jobs": 2, "seconds": 91.8, "longest_s": 61.5, "max_rss_mb": 300.5}}
     assert list(found["checkpoints"]) == DRAFTS
     assert found["checkpoints"][DRAFTS[0]]["config_hash"] == "c" * 12
-    names = ["acceptance.csv", "quality.csv", "raw/quality/layer6_T1.0_head.csv", "results.csv", "speed.csv"]
+    names = [
+        "acceptance.csv",
+        "quality.csv",
+        "raw/quality/layer6_T1.0_head.csv",
+        "results.csv",
+        "speed.csv",
+        "steps.csv",
+    ]
     assert found["tables"] == {name: sha256(Path("results", name).read_bytes()).hexdigest() for name in names}
 
 
