@@ -197,8 +197,8 @@ def drafted_greedily_verified_as_sampled(monkeypatch):
 def cache_not_rolled_back(monkeypatch):
     commit, prepare = Session.commit, Session.__init__
 
-    def roomy(self, target, prompts, room, depths=(), prefill=None):
-        prepare(self, target, prompts, room + 64, depths, prefill)
+    def roomy(self, target, prompts, room, depths=(), prefill=None, spare=0):
+        prepare(self, target, prompts, room + 64, depths, prefill, spare)
 
     def broken(self, accepted, next_token, new):
         width = sum(tokens.shape[1] for tokens in self.held())
