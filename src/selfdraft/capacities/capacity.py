@@ -48,7 +48,7 @@ class Capacity:
 
     A part is what has a learning rate of its own: `rates` has the usual one of each, and the norm's where it is not
     NORM_RATE.
-    `rank` is the usual rank of a capacity that has one. `own_head`: the whole LM head is trained.
+    `rank` is the usual rank of a capacity that has one.
     `maps`: what the regression that
     `regressed` starts from maps to the target's own final state: "state", the exit's input, or "read", what its head
     reads.
@@ -58,7 +58,6 @@ class Capacity:
     about: ClassVar[str]  # a few words for help and errors: what is trained beside the norm
     rates: ClassVar[Mapping[str, float]] = {}
     rank: ClassVar[int | None] = None
-    own_head: ClassVar[bool] = False
     maps: ClassVar[str] = "read"
 
     @property

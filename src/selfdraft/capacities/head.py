@@ -20,7 +20,6 @@ class OwnHead(Capacity):
     name = "head"
     about = "the whole head"
     rates = {"head": 2e-4}
-    own_head = True
 
     def start(self, making: Making) -> Pieces:
         return making.pieces(head=making.head())
