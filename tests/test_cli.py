@@ -12,7 +12,7 @@ import torch
 from tiny import tiny_conversations, tiny_target
 
 from selfdraft.cli import GROUPS, STAGES, main
-from selfdraft.evaluation import acceptance
+from selfdraft.evaluation import acceptance, disturbance
 
 HEAVY = ("transformers", "datasets", "pandas", "matplotlib", "scipy", "snakemake")
 DATA_SETTINGS = {
@@ -131,7 +131,7 @@ def test_a_checkpoint_names_the_machine_and_the_packages_it_was_trained_with(stu
     assert f"torch {version('torch')}" in done.stdout
 
 
-TIMES = {"prefill_s", "decode_s", "draft_s", "verify_s", "accept_s", "peak_memory_mb"}
+TIMES = {"prefill_s", "decode_s", "draft_s", "verify_s", "accept_s", "peak_memory_mb", *disturbance.COLUMNS}
 
 
 @pytest.mark.parametrize("policy", ['{"temperature": 0}', '{"temperature": 0.9}'], ids=["greedy", "sampled"])
@@ -365,7 +365,7 @@ def test_a_batch_of_prompts_is_answered_as_each_alone(study, capsys):
         (["--lookup", "2", "--adapt"], "lookup has no confidence, no step to save and no head to trim"),
         (["--lookup", "0"], "max_ngram: 0 is not ≥ 1"),
         (["--draft-model", "nowhere"], "nowhere/config.json: file not found"),
-        (["--lookup", "2", "--gamma", "1000"], "do not fit into the target's context"),
+        (["--lookup", "2", "--max-new-tokens", "1000"], "do not fit into the target's context"),
         (["--min-confidence", "3"], "min_confidence: 3.0 is not in [0, 1]"),
     ],
 )

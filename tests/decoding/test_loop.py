@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_sample():
         ([[1], []], 4, 5, "prompt 1: empty"),
         ([[1]], 0, 5, "gamma: 0"),
         ([[1]], 4, 0, "max_new_tokens: 0"),
-        ([[1] * 250], 4, 5, "do not fit into the target's context of 256"),
+        ([[1] * 252], 4, 5, "do not fit into the target's context of 256"),
     ],
 )
 def test_bad_input_is_one_clear_line(asked, gamma, limit, message):
