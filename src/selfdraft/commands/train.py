@@ -70,9 +70,10 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.files import whole_folder, write_json
     from selfdraft.models.exit import check_capacity, check_layer, save_exit, target_identity, untrained_exit
     from selfdraft.models.runtime import start
+    from selfdraft.models.vocabulary import most_frequent
     from selfdraft.provenance import is_dirty
     from selfdraft.provenance.surroundings import machine, packages
-    from selfdraft.sequences import read_sequences
+    from selfdraft.sequences import read_counts, read_sequences
     from selfdraft.training.capture import read_states, text_digest
     from selfdraft.training.processes import join, launch
     from selfdraft.training.saved import Saving
@@ -106,6 +107,11 @@ def run(args: argparse.Namespace) -> None:
         for draft in chosen
     ]
     sequences = {split: read_sequences(args.data, split) for split in ("train", "validation")}
+
+    words = None
+    if settings.loss_vocabulary:
+        counts = read_counts(args.data, target.config.vocab_size)
+        words = most_frequent(counts, settings.loss_vocabulary, "training.loss_vocabulary")
 
     def states(split: str) -> States:
         text = sequences[split]
@@ -144,6 +150,7 @@ def run(args: argparse.Namespace) -> None:
             settings,
             logs,
             processes,
+            words,
         )
         saving = None
         if args.state:

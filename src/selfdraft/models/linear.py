@@ -51,6 +51,11 @@ class Linear(nn.Module):
         assert self.bias is None
         return [(x, self.weight)]
 
+    def by_output(self) -> list[nn.Parameter]:
+        """The weights of `products`, with a row for each output."""
+        assert self.weight is not None
+        return [self.weight]
+
     def rows(self, ids: Tensor) -> "Linear":
         """The layer of the outputs `ids [kept]` alone. Before packing only."""
         assert self.weight is not None, "trim before packing"

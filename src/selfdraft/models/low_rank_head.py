@@ -66,6 +66,10 @@ class LowRankHead(nn.Module):
         """See `Linear.products`."""
         return self.head.products(x) + self.up.products(self.down(x))
 
+    def by_output(self) -> list[nn.Parameter]:
+        """See `Linear.by_output`."""
+        return self.head.by_output() + self.up.by_output()
+
     def rows(self, ids: Tensor) -> "LowRankHead":
         """The head of the tokens `ids [kept]` alone."""
         up = cast(Tensor, self.up.rows(ids).weight)

@@ -11,14 +11,14 @@ from torch import Tensor
 from selfdraft.errors import StudyError
 
 
-def most_frequent(counts: NDArray[np.int64], count: int) -> Tensor:
+def most_frequent(counts: NDArray[np.int64], count: int, key: str = "draft vocabulary") -> Tensor:
     """The `count` ids with the highest of `counts [vocab]`, ascending, int64 `[count]`; ties and gaps by lower id.
 
-    Raises StudyError unless 1 ≤ count ≤ vocab.
+    Raises StudyError, naming `key`, unless 1 ≤ count ≤ vocab.
     """
     vocab = len(counts)
     if not 1 <= count <= vocab:
-        raise StudyError(f"draft vocabulary: {count} tokens asked, the target has {vocab}; 1…{vocab} is right")
+        raise StudyError(f"{key}: {count} tokens asked, the target has {vocab}; 1…{vocab} is right")
     often = np.argsort(-counts, kind="stable")
     return torch.from_numpy(np.sort(often[:count]))
 

@@ -270,6 +270,8 @@ def _objective_contradictions(config: dict[str, Any]) -> Iterable[str]:
     if ("kl_ce" in objectives) != (weight > 0):
         found = ", ".join(objectives)
         yield f"training.ce_weight: {weight} does not go with objective {found}; kl_ce wants > 0, the others 0"
+    if "kl_ce" in objectives and training["loss_vocabulary"]:
+        yield "training.loss_vocabulary: does not go with objective kl_ce, whose labels may be any token; 0 keeps all"
     if "reverse_kl" in objectives and training["teacher_top_k"]:
         where = objectives["reverse_kl"]
         beside = "" if where == "training.objective" else f" ({where})"

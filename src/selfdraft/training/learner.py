@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import Exit
 from selfdraft.training.losses import Objective, keep_for_next_step
 from selfdraft.training.settings import Settings
+from selfdraft.training.words import Rows, Words
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
@@ -27,15 +28,24 @@ class Learner:
     `log` takes one JSON line a step; the first line is the untrained draft.
     """
 
-    def __init__(self, draft: Exit, temperature: float, settings: Settings, log: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        draft: Exit,
+        temperature: float,
+        settings: Settings,
+        log: Callable[[str], object],
+        words: Words | None = None,
+    ) -> None:
+        """`words` are those that the loss is over; all without them."""
         self.draft, self.temperature = draft, temperature
         self.objective: Objective = settings.objective_at(temperature)
         self.clip = settings.gradient_clip
-        self.parameters = draft.trained()
+        self.rows = None if words is None else Rows(words, draft.head.by_output(), draft.trained())
+        self.parameters = self._instead(draft.trained())
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         groups = [
-            {"params": parameters, "lr": rate, "base": rate}
+            {"params": self._instead(parameters), "lr": rate, "base": rate}
             for part, parameters in draft.parameter_groups().items()
             for rate in [settings.rate(draft.capacity, part)]
         ]
@@ -46,10 +56,15 @@ class Learner:
         self.untrained = self.best = math.inf
         self.best_step = 0
         self.best_tensors: list[Tensor] = []
-        self.left_out = 0.0  # the teacher's mass outside its top k, mean over the validation text
+        self.left_out = 0.0  # the teacher's mass that the loss does not see, mean over the validation text
+
+    def _instead(self, parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+        return parameters if self.rows is None else [self.rows.in_place_of(parameter) for parameter in parameters]
 
     def begin(self, validation_kl: float, left_out: float) -> None:
         """Note the untrained draft."""
+        if self.rows is not None:
+            self.rows.take()
         self.untrained = self.best = validation_kl
         self.left_out = left_out
         self.best_tensors = self.copies()
@@ -99,3 +114,9 @@ class Learner:
         for parameter, kept in zip(self.parameters, self.best_tensors, strict=True):
             parameter.data.copy_(kept)
             parameter.requires_grad_(False)
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Let the draft be whole: what is trained in place of a head is written into it."""
+        if self.rows is not None:
+            self.rows.put_back()

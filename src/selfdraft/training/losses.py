@@ -261,11 +261,13 @@ def head_kls(
     teacher_weight: Tensor,
     temperatures: Sequence[float],
     top_ks: Sequence[int],
+    words: Tensor | None = None,
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """KL(teacher ‖ draft) at each draft's temperature, in nats, and the teacher's mass outside its top k.
+    """KL(teacher ‖ draft) at each draft's temperature, in nats, and the teacher's mass that the losses do not see.
 
-    Both float64 `[drafts]`, summed over tokens. The KL is that of the whole teacher whatever `top_ks` says.
+    Those are over the tokens `words [kept]` (all if left out), and of them over the teacher's top k (0 keeps all).
+    Both float64 `[drafts]`, summed over tokens. The KL is that of the whole teacher whatever the losses see.
     """
     dtype, chunk = teacher_hidden.dtype, chunk or chunk_of(len(teacher_weight))
     weights = [[(x, weight.to(dtype)) for x, weight in products] for products in drafts]
@@ -280,8 +282,10 @@ def head_kls(
             for first in range(0, len(logits), rows):
                 wide = of_teacher[first : first + rows].to(_wide(dtype))
                 log_q = F.log_softmax(logits[first : first + rows].to(_wide(dtype)) / T, dim=-1)
-                kls[which] += _sum_of_p_log_p_over_q(Teacher.of(wide, T, 0), log_q)
-                cut = Teacher.of(wide, T, top_k).left_out if top_k else None
-                if cut is not None:
-                    left_out[which] += cut
+                whole = Teacher.of(wide, T, 0)
+                kls[which] += _sum_of_p_log_p_over_q(whole, log_q)
+                if words is not None or top_k:
+                    seen = whole.p if words is None else whole.p[:, words]
+                    seen = seen.topk(top_k, dim=-1).values if 0 < top_k < seen.shape[-1] else seen
+                    left_out[which] += (1 - seen.sum(-1, dtype=torch.float64)).clamp_(min=0).sum()
     return kls, left_out

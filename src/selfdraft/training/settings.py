@@ -12,6 +12,7 @@ from selfdraft.training.losses import Objective
 
 OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv", "none": "kl"}  # name -> divergence
 MODES = ("offline", "online")
+MAY_BE_0 = ("seed", "teacher_top_k", "loss_vocabulary")
 STARTS = ("regression", "logit_lens")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -28,6 +29,7 @@ class Settings:
     objective: str = "kl"
     ce_weight: float = 0.0
     teacher_top_k: int = 0
+    loss_vocabulary: int = 0
     start: str = "regression"
     mode: str = "offline"
     epochs: int = 1
@@ -46,8 +48,8 @@ class Settings:
         for key, known in (("objective", OBJECTIVES), ("start", STARTS), ("mode", MODES), ("dtype", DTYPES)):
             if getattr(self, key) not in known:
                 raise StudyError(f"training.{key}: {getattr(self, key)!r} is unknown; one of {', '.join(known)} is")
-        for key in ("epochs", "tokens_per_step", "gradient_accumulation", "evaluations", "seed", "teacher_top_k"):
-            value, least = getattr(self, key), 0 if key in ("seed", "teacher_top_k") else 1
+        for key in ("epochs", "tokens_per_step", "gradient_accumulation", "evaluations", *MAY_BE_0):
+            value, least = getattr(self, key), 0 if key in MAY_BE_0 else 1
             if type(value) is not int or value < least:
                 raise StudyError(f"training.{key}: {value!r} is not a whole number ≥ {least}")
         for key in ("gradient_clip", "weight_decay", "ce_weight", "warmup_fraction"):
@@ -56,6 +58,10 @@ class Settings:
                 raise StudyError(f"training.{key}: {value!r} is not a number {'>' if positive else '≥'} 0")
         if self.objective == "kl_ce" and self.ce_weight == 0:
             raise StudyError("training.ce_weight: 0, but objective kl_ce needs a weight > 0")
+        if self.objective == "kl_ce" and self.loss_vocabulary:
+            raise StudyError(
+                "training.loss_vocabulary: does not go with objective kl_ce, whose labels may be any token; 0 keeps all"
+            )
         for key, known_parts in (("learning_rate", LEARNING_RATES), ("ranks", RANKS)):
             found = getattr(self, key)
             if not isinstance(found, dict) or set(found) - set(known_parts):

@@ -23,6 +23,7 @@ from selfdraft.training.progress import Progress
 from selfdraft.training.saved import Saving
 from selfdraft.training.settings import DTYPES, Settings
 from selfdraft.training.states import Loaded, States
+from selfdraft.training.words import Words
 
 # Labels of a regression: at least, and for each number of a state.
 LEAST_PAIRS, PAIRS_A_NUMBER = 32768, 32
@@ -64,20 +65,27 @@ ABSENT = -1e4  # a logit without mass
 
 
 @torch.no_grad()
-def teachers_part(teacher: Llama, loaded: Loaded, dtype: torch.dtype, rows: int) -> tuple[Tensor, Tensor]:
+def teachers_part(
+    teacher: Llama, loaded: Loaded, dtype: torch.dtype, rows: int, words: Words | None = None
+) -> tuple[Tensor, Tensor]:
     """The teacher's normed final states `[labels, hidden]` and its LM head of `rows`, in the dtype of the products.
+
+    With `words` the head's rows of them alone.
 
     A teacher of the same tokens may have other padding rows behind them than the target: more are cut, fewer are
     filled with rows of no mass (one more input, always 1, has the logit ABSENT there).
     """
     assert teacher.head.weight is not None, "train before packing"
-    hidden, weight = teacher.norm(loaded.final.to(dtype)), teacher.head.weight[:rows].to(dtype)
+    hidden = teacher.norm(loaded.final.to(dtype))
+    if words is not None and int(words.ids.max()) < len(teacher.head.weight):
+        return hidden, words.of(teacher.head.weight, dtype)
+    weight = teacher.head.weight[:rows].to(dtype)
     lacking = rows - len(weight)
     if lacking:
         hidden = torch.cat((hidden, hidden.new_ones(len(hidden), 1)), dim=1)
         weight = F.pad(weight, (0, 1, 0, lacking))
         weight[-lacking:, -1] = ABSENT
-    return hidden, weight
+    return hidden, weight if words is None else weight[words.ids]
 
 
 class Trainer:
@@ -98,8 +106,10 @@ class Trainer:
         settings: Settings,
         logs: Sequence[Callable[[str], object]],
         processes: Processes | None = None,
+        words: Tensor | None = None,
     ) -> None:
-        """`logs` take one JSON line a step, one of them for each draft."""
+        """`logs` take one JSON line a step, one of them for each draft. The loss is over the tokens `words [kept]`
+        alone, where they are given; what is measured on the validation text is over all."""
         self.target, self.teacher, self.settings = target, teacher, settings
         self.dtype = DTYPES[settings.dtype]
         self.learn, self.check = learn, check
@@ -107,8 +117,10 @@ class Trainer:
         self.depths = sorted({draft.depth for draft in drafts})
         self.counts = label_counts(learn.sequences)
         self.check_counts = label_counts(check.sequences)
+        self.words = None if words is None else Words(words.to(target.device))
         self.learners = [
-            Learner(draft, T, settings, log) for draft, T, log in zip(drafts, temperatures, logs, strict=True)
+            Learner(draft, T, settings, log, self.words)
+            for draft, T, log in zip(drafts, temperatures, logs, strict=True)
         ]
         generator = torch.Generator().manual_seed(settings.seed)
         self.plan = [
@@ -132,6 +144,9 @@ class Trainer:
         settings, vocab = self.settings, self.target.config.vocab_size
         total, warmup = len(self.plan), math.ceil(settings.warmup_fraction * len(self.plan))
         checks = {round((k + 1) * total / settings.evaluations) for k in range(settings.evaluations)}
+        resumed = saving is not None and saving.path.exists()
+        if settings.start == "regression" and (not resumed or self.words is not None):
+            self.regress()  # the rows that no loss sees are not in a saved state: they are found again
         found = saving.take_up(self.learners) if saving is not None else None
         first, tokens = found or (0, 0)
         if not self.processes.agree(first, self.target.device):
@@ -139,8 +154,6 @@ class Trainer:
                 "training: the processes do not find the same saved state; give it a file system that all of them see"
             )
         if found is None:
-            if settings.start == "regression":
-                self.regress()
             for learner, (kl, left_out) in zip(self.learners, self.held_out(), strict=True):
                 learner.begin(kl, left_out)
         elif self.processes.first:
@@ -184,7 +197,7 @@ class Trainer:
                 "untrained_validation_kl": learner.untrained,
                 "tokens_per_second": round(learnt / busy, 1) if learnt else None,
             }
-            if settings.teacher_top_k:
+            if settings.teacher_top_k or self.words is not None:
                 summary["teacher_mass_left_out"] = learner.left_out
             summaries.append(summary)
         return summaries
@@ -238,11 +251,15 @@ class Trainer:
             batch = make_batch(self.learn.sequences, part)
             loaded = self.learn.load(batch, self.depths)
             teacher_hidden, teacher_weight = teachers_part(
-                self.teacher, loaded, self.dtype, self.target.config.vocab_size
+                self.teacher, loaded, self.dtype, self.target.config.vocab_size, self.words
             )
             positions = batch.positions.to(self.target.device)
+            products = [products_of(self.target, x.draft, loaded, positions, self.dtype) for x in self.learners]
             losses = head_losses(
-                [products_of(self.target, x.draft, loaded, positions, self.dtype) for x in self.learners],
+                [
+                    made if x.rows is None else x.rows.products(made)
+                    for x, made in zip(self.learners, products, strict=True)
+                ],
                 teacher_hidden,
                 teacher_weight,
                 batch.labels.to(self.target.device),
@@ -259,8 +276,10 @@ class Trainer:
     def held_out(self) -> list[tuple[float, float]]:
         """Each draft's mean KL(teacher ‖ draft) at its T over all labels of the validation text, nats per token.
 
-        With it the mean of the teacher's mass that `teacher_top_k` leaves out.
+        With it the mean of the teacher's mass that the loss does not see.
         """
+        for learner in self.learners:
+            learner.put_back()
         world = self.processes
         sums = torch.zeros((2, len(self.learners)), dtype=torch.float64, device=self.target.device)
         with torch.no_grad():
@@ -274,6 +293,7 @@ class Trainer:
                         *teachers_part(self.teacher, loaded, self.dtype, self.target.config.vocab_size),
                         [x.temperature for x in self.learners],
                         [x.objective.teacher_top_k for x in self.learners],
+                        None if self.words is None else self.words.ids,
                     )
                 )
         kls, left_out = (world.sum(sums) / sum(self.check_counts)).tolist()
