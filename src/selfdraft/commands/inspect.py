@@ -9,6 +9,9 @@ MODEL_MARKS = ("config.json", "adapter_config.json", "model.safetensors.index.js
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="a model folder or GGUF file, or a file or folder of data")
+    parser.add_argument(
+        "--target", help="for data: folder made by `selfdraft target`, whose template formats the sample"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -22,9 +25,10 @@ def run(args: argparse.Namespace) -> None:
 
         survey = survey_model(path)
     else:
+        from selfdraft.sources.chat import ChatTokenizer
         from selfdraft.sources.survey_data import survey_data
 
-        survey = survey_data(path)
+        survey = survey_data(path, ChatTokenizer.from_folder(args.target) if args.target else None)
     for line in survey:
         print(line)
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
+from selfdraft.models.config import LlamaConfig
 from selfdraft.sources.hf_tokenizer import SETTINGS, read_hf_tokenizer
 from selfdraft.sources.plain_model import PlainModel
 from selfdraft.sources.reference import load_tokenizer, load_transformers
@@ -23,6 +24,7 @@ def read_hf_folder(folder: Path) -> PlainModel:
     Raises StudyError naming the file that is missing, broken or of a kind that is not read.
     """
     config = read_config(folder / "config.json")
+    LlamaConfig.from_dict(config, f"{folder}/config.json")  # a family that is not read needs no better weights
     weights = weight_files(folder)
     tokenizer = read_hf_tokenizer(folder)
     generation_path = folder / "generation_config.json"

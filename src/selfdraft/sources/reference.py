@@ -63,3 +63,10 @@ def own_policy(generation_config: Any) -> dict[str, Any]:
     """What a generation config asks for that changes which tokens are drawn, by its keys."""
     asked: dict[str, Any] = generation_config.to_diff_dict()
     return {key: value for key, value in asked.items() if key not in NO_POLICY}
+
+
+def policy_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """`own_policy` of what a generation_config.json holds."""
+    from transformers import GenerationConfig
+
+    return own_policy(GenerationConfig.from_dict(settings))

@@ -1,6 +1,5 @@
 """A file or folder of data in a few lines: what it is taken for, what is kept of it, and a sample with its labels."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -9,28 +8,27 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from selfdraft.errors import StudyError
+from selfdraft.sources.chat import ChatTokenizer
 from selfdraft.sources.cleaning import Conversation, clean_records
 from selfdraft.sources.data_files import read_source
+from selfdraft.sources.labelled import coloured, labelled_chat
 from selfdraft.sources.shapes import prompts, summaries, text
+from selfdraft.sources.shapes.conversations import Conversations
+from selfdraft.sources.shapes.shape import Making
 from selfdraft.sources.sifting import Fields
 from selfdraft.sources.turns import COLUMNS, turns_of
 
 LOOKED_AT = 20_000  # records
 SHOWN = 1_500  # characters of the sample
-LABEL, END = "\x1b[32m", "\x1b[0m"
+LONGEST = 2**20  # tokens: a survey cuts nothing
 
 
-def survey_data(path: Path) -> list[str]:
+def survey_data(path: Path, chat: ChatTokenizer | None = None) -> Iterator[str]:
     """Lines that say the shape, the fields, who speaks, what is dropped and why, and a sample, labels in green.
 
-    The sample is without a target's template: its colours say which text the labels are, before tokens.
-    Raises StudyError as the data stage does.
+    A conversation is shown as the tokenizer `chat` of a target formats it; without one its colours say which text
+    the labels are, before tokens. Raises StudyError as the data stage does.
     """
-    return list(survey_lines(path))
-
-
-def survey_lines(path: Path) -> Iterator[str]:
-    """The survey's lines, one after the other."""
     with TemporaryDirectory() as cache:
         reading = read_source({"kind": "path", "path": str(path)}, cache)
         records = list(islice(reading.records, LOOKED_AT))
@@ -45,7 +43,7 @@ def survey_lines(path: Path) -> Iterator[str]:
     for reason, count in reading.losses.changed.items():
         yield f"{reason}: {count:,}"
     if shape == "conversations":
-        yield from conversations(records, str(path))
+        yield from conversations(records, str(path), chat)
     elif shape:
         sample = next(value for record in records if (value := text_of(record, shape)))
         yield f"for the config: shape: {shape}"
@@ -78,14 +76,17 @@ def text_of(record: Any, shape: str) -> str | None:
     return prompts.first_turn(Fields(prompts.COLUMNS, {}, shape).get(record, "prompt"))
 
 
-def conversations(records: list[Any], name: str) -> Iterator[str]:
+def conversations(records: list[Any], name: str, chat: ChatTokenizer | None) -> Iterator[str]:
     """Who speaks, what is dropped, and one conversation."""
     fields = Fields(COLUMNS, {}, "conversations")
     found = (turns_of(record, fields) for record in records)
     roles = Counter(role for turns in found if isinstance(turns, list) for role, _ in turns)
     yield "roles: " + ", ".join(f"{role} ({count:,})" for role, count in roles.most_common(12))
     try:
-        sifted = clean_records(records, [], False, name)
+        if chat is None:
+            sifted = clean_records(records, [], False, name)
+        else:
+            sifted = Conversations(Making(chat, LONGEST, english_only=False)).clean(records, name)
     except StudyError as error:
         yield str(error)
         return
@@ -94,7 +95,7 @@ def conversations(records: list[Any], name: str) -> Iterator[str]:
     for reason, count in sifted.changed.most_common():
         yield f"changed: {reason}: {count:,}"
     yield "sample (labels: the assistant's):"
-    yield from sample_of(sifted.items[0])
+    yield from sample_of(sifted.items[0]) if chat is None else [labelled_chat(chat, sifted.items[0].messages)]
 
 
 def sample_of(item: Conversation) -> Iterator[str]:
@@ -102,10 +103,3 @@ def sample_of(item: Conversation) -> Iterator[str]:
     for message in item.messages:
         answer = message["role"] == "assistant"
         yield f"{message['role']}: {coloured(message['content'][:SHOWN], answer)}"
-
-
-def coloured(said: str, label: bool) -> str:
-    """`said` in green if it is a label, on a terminal; elsewhere labels stand in brackets."""
-    if not label:
-        return said
-    return f"{LABEL}{said}{END}" if sys.stdout.isatty() else f"[{said}]"

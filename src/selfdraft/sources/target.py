@@ -69,6 +69,11 @@ def write_model(folder: Path, model: PlainModel) -> None:
     with saving_tensors(folder / "model.safetensors"):
         save_file(model.state, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)
+    write_settings(folder, model)
+
+
+def write_settings(folder: Path, model: PlainModel) -> None:
+    """Write the small files beside the weights: tokenizer, template and settings."""
     (folder / "tokenizer.json").write_text(model.tokenizer_json, encoding="utf-8")
     (folder / "chat_template.jinja").write_text(model.template, encoding="utf-8")
     for file, value in (
