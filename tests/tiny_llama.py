@@ -3,6 +3,7 @@
 import torch
 
 from selfdraft.models.config import LlamaConfig
+from selfdraft.models.eagle3 import Eagle3, untrained_eagle3
 from selfdraft.models.exit import Exit, untrained_exit
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Sequences
@@ -70,3 +71,19 @@ def hidden_states(target: Llama, sequences: Sequences, depths: list[int]) -> dic
         for depth, state in states.items():
             kept[depth][begin:end] = state
     return kept
+
+
+def moved_eagle3(
+    target: Llama,
+    features: tuple[int, ...],
+    kept_ids: torch.Tensor,
+    fc_norm: bool = False,
+    norm_output: bool = False,
+    amount: float = 0.1,
+) -> Eagle3:
+    """An untrained EAGLE-3 drafter, every tensor of which is moved: none of it is zero or one."""
+    draft = untrained_eagle3(target, features, kept_ids, torch.float32, fc_norm, norm_output)
+    generator = torch.Generator().manual_seed(12)
+    for parameter in draft.parameters():
+        parameter.data += amount * torch.randn(parameter.shape, generator=generator)
+    return draft

@@ -8,7 +8,7 @@ import itertools
 import pytest
 import torch
 from scipy.stats import chi2
-from tiny_llama import perturbed_exit, tiny_llama
+from tiny_llama import moved_eagle3, perturbed_exit, tiny_llama
 
 from selfdraft.capacities import CAPACITIES
 from selfdraft.decoding import loop
@@ -16,6 +16,7 @@ from selfdraft.decoding.accept import accept
 from selfdraft.decoding.policy import Policy, sample
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
+from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.drafters.model import ModelDrafter
@@ -42,6 +43,9 @@ def drafter_of(kind, length="fixed", trimmed=False):
     if kind == "model":
         model = tiny_llama(vocab=VOCAB, layers=1, scale=0.5, seed=5, kv_heads=1)
         return ModelDrafter(TARGET, model, stopping, adapt, kept)
+    if kind == "eagle3":
+        draft = moved_eagle3(TARGET, (0, 1, 2), torch.arange(VOCAB), True, True, 0.3)
+        return Eagle3Drafter(TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt)
     draft = perturbed_exit(TARGET, 0, kind, 0.3)
     return ExitDrafter(TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt)
 
@@ -92,6 +96,9 @@ COVERING = [
     ("model", "t1", 2, "fixed", True),
     ("model", "t0.7", 7, "confident", False),
     ("lookup", "t1.5", 6, "fixed", False),
+    ("eagle3", "t1", 4, "fixed", True),
+    ("eagle3", "t0.7", 2, "confident", False),
+    ("eagle3", "top_k", 5, "adapt", True),
     ("lookup", "top_k", 3, "fixed", False),
     ("norm", "t0.7", 2, "fixed", False),
     ("translator", "t1", 3, "fixed", True),
@@ -102,10 +109,11 @@ COVERING = [
     ("head_block", "greedy", 5, "confident", True),
     ("model", "greedy", 4, "fixed", False),
     ("lookup", "greedy", 2, "fixed", False),
+    ("eagle3", "greedy", 3, "fixed", False),
 ]
 EVERY = [
     (kind, policy, gamma, length, trimmed)
-    for kind in (*CAPACITIES, "model", "lookup")
+    for kind in (*CAPACITIES, "model", "lookup", "eagle3")
     for policy in POLICIES
     for gamma in range(1, 9)
     for length in (("fixed", "confident", "adapt") if kind != "lookup" else ("fixed",))
@@ -127,7 +135,7 @@ def test_the_loop_samples_from_the_target(kind, policy, gamma, length, trimmed):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("kind", ["head_block", "lookup"])
+@pytest.mark.parametrize("kind", ["head_block", "lookup", "eagle3"])
 def test_small_batches_sample_from_the_target_too(kind, batch):
     check(kind, "t1", 3, "fixed", False, generations=1500 * batch, batch=batch)
 

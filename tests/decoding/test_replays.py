@@ -6,10 +6,11 @@ changes, and the function is run for the same shapes only. The real capture need
 
 import pytest
 import torch
-from tiny_llama import perturbed_exit, tiny_llama
+from tiny_llama import moved_eagle3, perturbed_exit, tiny_llama
 
 from selfdraft.decoding.loop import cycles, speculate, vanilla
 from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.drafters.model import ModelDrafter
@@ -49,11 +50,12 @@ def drafters(target, replayed):
         "lora": ExitDrafter(target, perturbed_exit(target, 1, "lora")),
         "model": ModelDrafter(target, model),
         "lookup": LookupDrafter(2),
+        "eagle3": Eagle3Drafter(target, moved_eagle3(target, (1, 2, 3), torch.arange(0, 61, 3))),
     }
 
 
 @pytest.mark.parametrize(
-    "kind", ["head", "head_block", "translator", "low_rank_head", "adapter", "lora", "model", "lookup"]
+    "kind", ["head", "head_block", "translator", "low_rank_head", "adapter", "lora", "model", "lookup", "eagle3"]
 )
 @pytest.mark.parametrize("policy", POLICIES)
 def test_replayed_steps_decode_the_same_tokens(kind, policy):

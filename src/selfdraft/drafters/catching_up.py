@@ -34,7 +34,7 @@ class SeenStates:
 
     def __init__(self, session: Session, depth: int) -> None:
         self.depth = depth
-        self.states = torch.empty(
+        self.states = torch.zeros(  # filler that nobody may see must still be a number
             (session.batch, session.cache.capacity, session.target.config.hidden_size),
             dtype=session.target.dtype,
             device=session.target.device,

@@ -1,0 +1,137 @@
+"""EAGLE-3: a layer of its own over the target's states after a few layers, trained to continue from its own output."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.drafting import Drafting
+from selfdraft.decoding.outcome import Outcome
+from selfdraft.decoding.pace import Pace
+from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.session import Session
+from selfdraft.decoding.stopping import Stopping
+from selfdraft.decoding.upload import uploaded
+from selfdraft.drafters.catching_up import SeenStates
+from selfdraft.drafters.token_by_token import draft_token_by_token
+from selfdraft.models.cache import KVCache, Step
+from selfdraft.models.eagle3 import Eagle3, load_eagle3
+from selfdraft.models.llama import Llama
+
+SETTINGS: dict[str, Any] = {}
+
+
+def build(
+    name: str, settings: Mapping[str, Any], target: Llama, drafting: Drafting, kept_ids: Tensor | None
+) -> "Eagle3Drafter":
+    """See `drafter_of`; raises StudyError as `load_eagle3`."""
+    draft, _ = load_eagle3(settings["folder"], target)
+    if kept_ids is not None:
+        draft.trim(kept_ids)
+    return Eagle3Drafter(target, draft.pack(), drafting.stopping(), drafting.adapt)
+
+
+class Eagle3Drafter:
+    """Keeps a KV cache of its own, whose slot t is the pair of token t's features and token t + 1.
+
+    The first step of a draft runs the pairs that the last verifications have made known, with the target's own
+    features; each further step the token just drafted, with the layer's output before it. A row whose prompt is a
+    single token has no pair before its first verification: nothing is drafted then.
+    """
+
+    learns = False
+
+    def __init__(self, target: Llama, draft: Eagle3, stopping: Stopping | None = None, adapt: bool = False) -> None:
+        """`stopping` and `adapt` as for an exit."""
+        self.target, self.model = target, draft
+        self.depths: tuple[int, ...] = draft.features
+        self.stopping = stopping if stopping is not None and stopping.active else None
+        self._bytes, self._fusion = draft.step_bytes(), draft.fc.bytes
+        self.pace = Pace(self._bytes / target.step_bytes()) if adapt else None
+        self._cache: KVCache | None = None
+        self._seen: list[SeenStates] = []
+        self._lacking = 1  # pairs before the pending token that the cache has not, or not of the target's features
+        self._state: Tensor | None = None  # [batch, 1, hidden]: the layer's last output, for the next step
+        self._decided: list[tuple[int, int]] = []
+
+    def start(self, session: Session) -> None:
+        self._decided, self._lacking = [], 1
+        self._seen = [SeenStates(session, depth) for depth in self.depths]
+        self._cache = session.new_cache(
+            self.target, self.model, session.batch, session.cache.capacity, self.model.cache_layers
+        )
+        longest = max(session.lengths)
+        if longest:
+            texts = [text + [0] * (longest + 1 - len(text)) for text in session.text]
+            following = torch.tensor(texts, device=self.target.device)[:, 1:]
+            step = self.target.step([0] * session.batch, longest, self._cache.capacity)
+            self._of_features(self._pairs(following, [0] * session.batch), step)
+
+    def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
+        if min(session.lengths) == 0:
+            return Draft(session.pending[:, :0])
+
+        def next_logits(token: Tensor, position: int) -> Tensor:
+            output = self._next(session, token, position) if position else self._catch_up(session)
+            self._state = self.model.handed_on(output)
+            session.bytes_read += self._bytes + (0 if position else self._fusion)
+            return self.model.logits(output)[:, 0]
+
+        return draft_token_by_token(
+            session,
+            gamma,
+            policy,
+            generator,
+            next_logits,
+            self._decided,
+            self.stopping,
+            self.pace,
+            self.model.kept_ids,
+        )
+
+    def observe(self, outcome: Outcome) -> None:
+        self._decided = outcome.decided
+        self._lacking += outcome.longest + 1
+        for seen in self._seen:
+            seen.observe(outcome)
+
+    def _catch_up(self, session: Session) -> Tensor:
+        """The layer's output for the last pair of each row, `[batch, 1, hidden]`: pairs that are lacking are run."""
+        assert self._cache is not None
+        back, self._lacking = min(self._lacking, max(session.lengths)), 1
+        starts = [max(0, length - back) for length in session.lengths]
+        texts = [text[start + 1 : start + 1 + back] for text, start in zip(session.text, starts, strict=True)]
+        following = uploaded([text + [0] * (back - len(text)) for text in texts], session.pending.device)
+        pairs = self._pairs(following, starts)
+        name = self.model, "features"
+        outputs = session.step(self.target, name, self.model, self._of_features, pairs, -back, self._cache)
+        if back <= min(session.lengths):
+            return outputs[:, -1:]
+        last = uploaded([min(back, length) - 1 for length in session.lengths], outputs.device)  # filler stands behind
+        return outputs[torch.arange(session.batch, device=outputs.device), last].unsqueeze(1)
+
+    def _next(self, session: Session, token: Tensor, position: int) -> Tensor:
+        """The layer's output `[batch, 1, hidden]` for the token drafted last."""
+        assert self._cache is not None
+        assert self._state is not None
+        pair = torch.cat((self.target.embed(token), self._state), dim=-1)
+        return session.step(self.target, self.model, self.model, self._of_state, pair, position - 1, self._cache)
+
+    def _pairs(self, following: Tensor, starts: list[int]) -> Tensor:
+        """[embedding ‖ features] of tokens `[batch, count]` and the positions before them, from `starts` on."""
+        states = [seen.read(starts, following.shape[1]) for seen in self._seen]
+        return torch.cat((self.target.embed(following), *states), dim=-1)
+
+    def _of_features(self, pairs: Tensor, step: Step) -> Tensor:
+        embedding, features = pairs.split((self._hidden, pairs.shape[-1] - self._hidden), dim=-1)
+        return self.model.midlayer(embedding, self.model.fuse(features), step, self._cache)
+
+    def _of_state(self, pair: Tensor, step: Step) -> Tensor:
+        embedding, state = pair.split(self._hidden, dim=-1)
+        return self.model.midlayer(embedding, state, step, self._cache)
+
+    @property
+    def _hidden(self) -> int:
+        return self.target.config.hidden_size
