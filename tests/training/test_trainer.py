@@ -12,7 +12,7 @@ from selfdraft.capacities import CAPACITIES
 from selfdraft.errors import StudyError
 from selfdraft.models.exit import load_exit, save_exit, target_identity, untrained_exit
 from selfdraft.training.batches import label_counts, make_batch, shares, steps
-from selfdraft.training.learner import learning_rate_factor
+from selfdraft.training.optimised import learning_rate_factor
 from selfdraft.training.settings import Settings
 from selfdraft.training.states import ComputedStates
 from selfdraft.training.trainer import Trainer

@@ -75,12 +75,13 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.provenance.surroundings import machine, packages
     from selfdraft.sequences import read_counts, read_sequences
     from selfdraft.training.capture import read_states, text_digest
+    from selfdraft.training.interruption import Stopped
     from selfdraft.training.processes import join, launch
     from selfdraft.training.saved import Saving
     from selfdraft.training.settings import Settings
     from selfdraft.training.states import CapturedStates, ComputedStates, States
     from selfdraft.training.trackers import all_of
-    from selfdraft.training.trainer import Stopped, Trainer
+    from selfdraft.training.trainer import Trainer
 
     raw = merged(training_section(args.config), json_option(args.settings, "--settings")) | {
         key: value for key, value in (("objective", args.objective), ("seed", args.seed)) if value is not None

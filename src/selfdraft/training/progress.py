@@ -28,9 +28,13 @@ class Progress:
         shown: bool = True,
         stream: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
+        measure: str = "validation KL",
     ) -> None:
-        """`first` steps of `total` were taken before, which tell nothing of the time. Not `shown`: says nothing."""
-        self.total, self.first, self.label, self.now = total, first, label, now
+        """`first` steps of `total` were taken before, which tell nothing of the time. Not `shown`: says nothing.
+
+        `measure` is what the best so far is of.
+        """
+        self.total, self.first, self.label, self.now, self.measure = total, first, label, now, measure
         self.stream = stream or sys.stderr
         on_terminal = shown and self.stream.isatty()
         self._bar = tqdm(total=total, initial=first, unit="step", desc=label, file=self.stream) if on_terminal else None
@@ -38,19 +42,19 @@ class Progress:
         self.begun = self.last = now()
         self.labels = 0
 
-    def step(self, done: int, labels: int, loss: float, kl: float) -> None:
-        """After step `done` of `labels` labels: its loss and the best validation KL, in nats a token."""
+    def step(self, done: int, labels: int, loss: float, best: float) -> None:
+        """After step `done` of `labels` labels: its loss in nats a token, and the best of `measure`."""
         self.labels += labels
         if self._bar is not None:
             self._bar.update()
-            self._bar.set_postfix(loss=f"{loss:.3f}", kl=f"{kl:.3f}")
+            self._bar.set_postfix({"loss": f"{loss:.3f}", self.measure: f"{best:.3f}"})
         moment = self.now()
         if self.shown and (moment - self.last >= SECONDS or done == self.total):
             self.last = moment
             seconds = max(moment - self.begun, 1e-9)
             left = seconds / (done - self.first) * (self.total - done)
             print(
-                f"{self.label}: step {done} of {self.total}, loss {loss:.3f}, validation KL {kl:.3f}, "
+                f"{self.label}: step {done} of {self.total}, loss {loss:.3f}, {self.measure} {best:.3f}, "
                 f"{self.labels / seconds:.0f} labels/s, {clock_text(left)} left",
                 file=self.stream,
                 flush=True,

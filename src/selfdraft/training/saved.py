@@ -16,11 +16,10 @@ from torch import Tensor
 
 from selfdraft.errors import StudyError
 from selfdraft.files import remove_abandoned, saving_tensors, whole_file
-from selfdraft.training.learner import Learner
+from selfdraft.training.optimised import Optimised
 
 LARGEST_SHARE = 0.05  # of the time may go into saving by time
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
-NUMBERS = ("untrained", "best", "best_step", "left_out")  # of a learner
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Saving:
         by_time = self.seconds > 0 and time.monotonic() - self.last >= wait
         return by_time or (self.steps > 0 and step % self.steps == 0)
 
-    def save(self, learners: Sequence[Learner], step: int, tokens: int) -> None:
+    def save(self, learners: Sequence[Optimised], step: int, tokens: int) -> None:
         """Write the state after `step` steps. A kill at any moment leaves the former state or this one."""
         begin = time.monotonic()
         tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
@@ -56,7 +55,7 @@ class Saving:
                 named = {"now": parameter, "best": best} | {name: moments[name] for name in MOMENTS if name in moments}
                 for name, tensor in named.items():
                     tensors[f"{number}.{place}.{name}"] = tensor.detach().cpu().contiguous()
-            numbers = {name: getattr(learner, name) for name in NUMBERS}
+            numbers = {name: getattr(learner, name) for name in learner.numbers}
             progress["learners"].append(numbers | {"lines": learner.lines})
         described = {"run": json.dumps(self.run, sort_keys=True), "progress": json.dumps(progress)}
         with whole_file(self.path) as temporary:
@@ -67,7 +66,7 @@ class Saving:
         self.last = time.monotonic()
         self.cost = self.last - begin
 
-    def take_up(self, learners: Sequence[Learner]) -> tuple[int, int] | None:
+    def take_up(self, learners: Sequence[Optimised]) -> tuple[int, int] | None:
         """Put the saved state, if there is one, into the learners; returns its (step, tokens).
 
         Raises StudyError if it is another configuration's, or damaged.
@@ -99,7 +98,7 @@ class Saving:
                     for name in MOMENTS:
                         moments[name] = torch.empty_like(parameter).copy_(tensors[f"{number}.{place}.{name}"])
                     learner.optimiser.state[parameter] = moments
-            for name in NUMBERS:
+            for name in learner.numbers:
                 setattr(learner, name, saved[name])
             learner.resume_log(saved["lines"])
         torch.set_rng_state(tensors["random"])

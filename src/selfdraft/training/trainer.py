@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,10 @@ from selfdraft.models.exit import Exit
 from selfdraft.models.llama import Llama
 from selfdraft.models.regression import Regression
 from selfdraft.training.batches import label_counts, make_batch, shares, steps
-from selfdraft.training.learner import Learner, learning_rate_factor
+from selfdraft.training.interruption import Stop, Stopped
+from selfdraft.training.learner import Learner
 from selfdraft.training.losses import Products, head_kls, head_losses
+from selfdraft.training.optimised import learning_rate_factor
 from selfdraft.training.processes import Processes
 from selfdraft.training.progress import Progress
 from selfdraft.training.saved import Saving
@@ -28,20 +30,6 @@ from selfdraft.training.words import Words
 # Labels of a regression: at least, and for each number of a state.
 LEAST_PAIRS, PAIRS_A_NUMBER = 32768, 32
 CHECKED_TOGETHER = 2048  # labels of validation text that are looked at together
-
-
-class Stop(Protocol):
-    """What says whether training is to stop, such as an event of `threading`."""
-
-    def is_set(self) -> bool: ...
-
-
-class Stopped(Exception):
-    """Training was asked to stop; its state was saved after `step` steps, if it is saved at all."""
-
-    def __init__(self, step: int, saved: bool) -> None:
-        super().__init__(step, saved)
-        self.step, self.saved = step, saved
 
 
 def read_of(target: Llama, draft: Exit, loaded: Loaded, positions: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,0 +1,201 @@
+"""Training a drafter on its own unrolled steps: it can learn a text by heart, and goes on where it stopped."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_llama import hidden_states, tiny_llama
+
+from selfdraft.decoding.loop import speculate, vanilla
+from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.eagle3 import Eagle3Drafter
+from selfdraft.errors import StudyError
+from selfdraft.models.eagle3 import untrained_eagle3
+from selfdraft.sequences import pack
+from selfdraft.training.drafter_settings import LEARNING_RATES, DrafterSettings
+from selfdraft.training.drafter_trainer import DrafterTrainer
+from selfdraft.training.interruption import Stopped
+from selfdraft.training.known import Known
+from selfdraft.training.packed import packed
+from selfdraft.training.saved import Saving
+from selfdraft.training.states import CapturedStates
+
+FEATURES = (1, 2, 4)
+FAST = {"norm": 1e-2, "fc": 1e-2, "layer": 1e-2, "head": 1e-2}
+SETTINGS = DrafterSettings(dtype="float32", learning_rate=FAST, tokens_per_step=40, evaluations=2, ttt_length=3)
+
+
+@pytest.fixture(scope="module")
+def target():
+    return tiny_llama(scale=0.25)
+
+
+def captured(target, rows):
+    """States of (tokens, mask) pairs."""
+    sequences = pack(rows, [{"id": str(i), "origin": str(i)} for i in range(len(rows))])
+    kept = hidden_states(target, sequences, [*FEATURES, target.config.n_layers])
+    return CapturedStates(sequences, kept, kept[target.config.n_layers], target)
+
+
+def texts(count, length, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randint(61, (length + i,), generator=generator).tolist() for i in range(count)]
+    return [(row, [0] * 5 + [1] * (len(row) - 5)) for row in rows]
+
+
+def trainer(target, settings=SETTINGS, lines=None, kept=None, rows=None, check=None):
+    ids = torch.arange(61) if kept is None else kept
+    draft = untrained_eagle3(target, FEATURES, ids, torch.float32, fc_norm=True, norm_output=True)
+    states = captured(target, rows or texts(6, 30))
+    log = [].append if lines is None else lines.append
+    return DrafterTrainer(target, draft, states, check or states, settings, log)
+
+
+def test_a_drafter_trained_on_one_conversation_accepts_nearly_all_of_it():
+    target = tiny_llama(kv_heads=4)
+    prompt = [3, 14, 15, 9, 2, 6]
+    answer = vanilla(target, [prompt], Policy("greedy"), 40, torch.Generator()).tokens[0]
+    rows = [(prompt + answer, [0] * len(prompt) + [1] * len(answer))]
+    settings = dataclasses.replace(SETTINGS, epochs=180, ttt_length=4, learning_rate=dict.fromkeys(FAST, 5e-3))
+    made = trainer(target, settings, rows=rows)
+    summary = made.run()
+    assert summary["validation_accepted"] > 3.6
+    drafter = Eagle3Drafter(target, made.draft)
+    result = speculate(target, drafter, [prompt], Policy("greedy"), 4, 40, torch.Generator())
+    assert result.tokens == [answer]
+    whole = [cycle.accepted for cycle in result.cycles if not cycle.cut]
+    assert sum(whole) / len(whole) > 3.2
+
+
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(target, tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=2, evaluations=3)
+    whole_lines, lines = [], []
+    whole = trainer(target, settings, whole_lines)
+    summary = whole.run()
+
+    class After:
+        left = 3
+
+        def is_set(self):
+            self.left -= 1
+            return self.left <= 0
+
+    saving = Saving(tmp_path / "state.safetensors", {"settings": dataclasses.asdict(settings)})
+    with pytest.raises(Stopped):
+        trainer(target, settings, []).run(saving, After())
+    resumed = trainer(target, settings, lines)
+    again = resumed.run(saving)
+    del summary["tokens_per_second"], again["tokens_per_second"]
+    assert (again, lines) == (summary, whole_lines)
+    for name, tensor in whole.draft.named_tensors().items():
+        assert torch.equal(tensor, resumed.draft.named_tensors()[name]), name
+
+
+def test_the_state_of_another_configuration_is_refused(target, tmp_path):
+    class Now:
+        def is_set(self):
+            return True
+
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(Stopped):
+        trainer(target).run(Saving(path, {"ttt_length": 3}), Now())
+    with pytest.raises(StudyError, match=r"ttt_length was 3, is 4; go back to that one, or remove the file"):
+        trainer(target).run(Saving(path, {"ttt_length": 4}))
+
+
+def test_the_log_says_each_steps_loss_and_what_would_be_accepted(target):
+    lines = []
+    trainer(target, lines=lines).run()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == list(range(len(rows)))
+    measured = [row for row in rows if "validation_accepted" in row]
+    assert len(measured) == 3
+    assert {f"validation_{name}_{k}" for name in ("accuracy", "overlap", "kl") for k in (1, 2, 3)} < set(measured[-1])
+    first, *rest = rows
+    assert first["loss"] is None
+    assert all({"loss_1", "loss_2", "loss_3", "outside", "rates", "grad_norm"} <= set(row) for row in rest)
+    for row in rest:
+        assert row["loss"] == pytest.approx(
+            sum(row[f"loss_{k}"] * 0.8 ** (k - 1) for k in (1, 2, 3)) / (1 + 0.8 + 0.64)
+        )
+
+
+def test_what_is_measured_is_what_whole_distributions_say(target):
+    """Accuracy, overlap and the accepted length of the untrained drafter, computed the long way."""
+    kept = torch.arange(0, 61, 2)
+    made = trainer(target, kept=kept, rows=texts(1, 40))
+    found = made.measure()
+    states = made.check
+    (tokens,) = torch.from_numpy(states.sequences.tokens).long().unsqueeze(0)
+    with torch.no_grad():
+        outputs = made._outputs(states, packed(states.sequences, [0], 3), 3)
+        p = torch.softmax(target.logits(states.final), -1)
+        hits = torch.zeros(3, len(tokens), dtype=torch.bool)
+        for step in range(3):
+            q = torch.zeros_like(p)
+            q[:, kept] = torch.softmax(made.draft.logits(outputs[step]), -1)
+            labels = torch.arange(5, len(tokens))
+            mine, teachers = q[labels - 2 - step], p[labels - 1]
+            assert found.overlap[step] == pytest.approx(float(torch.minimum(mine, teachers).sum(-1).mean()), abs=1e-5)
+            agree = mine.argmax(-1) == teachers.argmax(-1)
+            assert found.accuracy[step] == pytest.approx(float(agree.float().mean()))
+            hits[step, labels - 2 - step] = agree
+    whole = hits[:, 3 : len(tokens) - 4]  # rows of which all three steps predict an answer token
+    assert found.accepted == pytest.approx(float(whole.long().cumprod(0).sum() / whole.shape[1]))
+
+
+def test_positions_whose_best_token_cannot_be_drafted_teach_nothing(target):
+    """A token that the draft does not have is no target: the loss of the others alone has gradients."""
+    kept = torch.arange(0, 61, 2)
+    lines = []
+    made = trainer(target, kept=kept, lines=lines)
+    states = made.learn
+    known = Known(target, states.final, kept, torch.float32)
+    places = torch.arange(1, len(states.sequences.tokens))
+    best = target.logits(states.final).argmax(-1)[places - 1]
+    assert torch.equal(known.of(places)[0], torch.isin(best, kept))
+    made.run()
+    shares = [json.loads(line)["outside"] for line in lines[1:]]
+    assert all(0 < share < 1 for share in shares)
+
+
+def test_labels_begin_where_every_step_has_a_row():
+    rows = [([7] * 9, [1] * 9), ([8] * 5, [0, 0, 0, 0, 1])]
+    sequences = pack(rows, [{"id": "a", "origin": "a"}, {"id": "b", "origin": "b"}])
+    made = packed(sequences, [1, 0], 3)
+    assert made.index.tolist() == [9, 10, 11, 12, 13, *range(9)]
+    assert made.lengths == [5, 9]
+    assert made.labels.tolist() == [4, *range(9, 14)]
+
+
+def test_steps_longer_than_the_sequences_are_refused(target):
+    with pytest.raises(StudyError, match=r"^training.ttt_length: 60 is too long for these data: .* has 35 tokens\)$"):
+        trainer(target, dataclasses.replace(SETTINGS, ttt_length=60))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "mse"}, "training.loss: 'mse' is unknown; one of kl, tv is right"),
+        ({"ttt_length": 0}, "training.ttt_length: 0 is not a whole number ≥ 1"),
+        ({"step_decay": 0}, "training.step_decay: 0 is not a number > 0"),
+        (
+            {"learning_rate": {"block": 1e-3}},
+            "training.learning_rate: found {'block': 0.001}, a number for some of norm",
+        ),
+        ({"learning_rate": {"fc": -1}}, "training.learning_rate.fc: -1 is not a number ≥ 0"),
+        ({"steps": 3}, "training.steps: unknown key; known are ttt_length"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(StudyError) as error:
+        DrafterSettings.from_dict(settings)
+    assert str(error.value).startswith(message)
+
+
+def test_every_part_has_a_rate(target):
+    draft = untrained_eagle3(target, FEATURES, torch.arange(9), torch.float32, fc_norm=True)
+    assert set(draft.parameter_groups()) == set(LEARNING_RATES)
+    assert np.isclose(sum(DrafterSettings().weights), 1)
