@@ -24,7 +24,7 @@ rule provenance:
         mem_mb=500,
         runtime=10,
     params:
-        config=sweeps.as_json(sweeps.recorded(config)),
+        config=lambda _: sweeps.as_json(sweeps.recorded(config)),
         benchmarks="results/benchmarks",
         rules=sweeps.as_json(benchmark_patterns(workflow.rules)),
     message:

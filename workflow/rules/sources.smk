@@ -21,7 +21,7 @@ rule target:
     params:
         folder=subpath(output.config, parent=True),
         name=lookup(dpath="target/name", within=config),
-        source=sweeps.as_json(config["target"]["source"]),
+        source=lambda _: sweeps.as_json(config["target"]["source"]),  # a function: braces in a path are no wildcards
         layers="--layers $layers",
     message:
         "Target {params.name}: to plain files in {params.folder}"
@@ -77,8 +77,8 @@ rule data:
         folder=subpath(output.index, parent=True),
         name=lookup(dpath="data/name", within=config),
         option="mixture" if "mixture" in config["data"] else "source",
-        source=sweeps.as_json(config["data"].get("mixture") or config["data"]["source"]),
-        settings=sweeps.settings_of(config, "data", without=["name", "source", "mixture"]),
+        source=lambda _: sweeps.as_json(config["data"].get("mixture") or config["data"]["source"]),
+        settings=lambda _: sweeps.settings_of(config, "data", without=["name", "source", "mixture"]),
     message:
         "Data {params.name}: tokens and prompts in {params.folder}"
     shell:
