@@ -47,6 +47,22 @@ def test_a_folder_replaces_its_own_kind_on_success_only(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["draft"]
 
 
+def test_an_output_that_is_a_link_is_written_where_it_leads_and_stays_a_link(tmp_path):
+    disk = tmp_path / "large disk"
+    (disk / "draft").mkdir(parents=True)
+    (disk / "table.csv").write_text("old")
+    for name in ("draft", "table.csv"):
+        (tmp_path / name).symlink_to(disk / name)
+    with whole_folder(tmp_path / "draft", ["mark"]) as folder:
+        (folder / "mark").write_text("new")
+    with whole_file(tmp_path / "table.csv") as file:
+        file.write_text("new")
+    assert (disk / "draft/mark").read_text() == (disk / "table.csv").read_text() == "new"
+    assert [(tmp_path / name).is_symlink() for name in ("draft", "table.csv")] == [True, True]
+    assert sorted(path.name for path in disk.iterdir()) == ["draft", "table.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["draft", "large disk", "table.csv"]
+
+
 def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years")
     with pytest.raises(StudyError, match=r"holds thesis\.txt"), whole_folder(tmp_path, ["mark"]):

@@ -1,5 +1,7 @@
 """Rows of batch, peers, identity and compile: what was run is what is written."""
 
+import json
+
 import pytest
 import torch
 from tiny import tiny_target
@@ -12,10 +14,11 @@ from selfdraft.evaluation.batches import batch_rows, groups_of
 from selfdraft.evaluation.compile import compile_rows
 from selfdraft.evaluation.identity import first_difference, identity_rows, top2_gap
 from selfdraft.evaluation.peer_timing import Setting, contest_rows, of_economize, of_transformers, own
+from selfdraft.evaluation.peers import TransformersPeer
 from selfdraft.models.exit import untrained_exit
 from selfdraft.models.llama import load_target
 from selfdraft.sequences import Prompt
-from selfdraft.sources.reference import load_transformers
+from selfdraft.sources.reference import load_baseline, load_transformers
 
 GREEDY = Policy("greedy")
 
@@ -122,6 +125,31 @@ def test_all_implementations_decode_the_same_tokens_in_float32(tmp_path):
     }
     assert of["selfdraft"] == of["transformers"]
     assert len({cycles for _, cycles in of["selfdraft"]}) > 1
+
+
+OWN_POLICY = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2, "temperature": 0.3, "do_sample": True}
+
+
+def test_what_the_models_own_file_asks_of_decoding_is_not_applied_and_said_once(tmp_path, capsys):
+    folder = tiny_target(tmp_path / "target")
+    plain = TransformersPeer(str(folder), torch.float32)
+    text, warm = list(range(5, 20)), Policy("warm", temperature=0.9, top_p=0.9)
+    sampled = plain.run(text, warm, 12, seed=3).tokens
+    asked = {"eos_token_id": 2, "bad_words_ids": [[text[3]], [sampled[0]]], **OWN_POLICY}
+    (folder / "generation_config.json").write_text(json.dumps(asked))
+    target, setting = load_target(folder, torch.float32), Setting(layer=1, gamma=3, max_ngram=2)
+    texts = [Prompt(f"p{i}", "", tuple(range(5 + i, 15 + 2 * i)), "") for i in range(2)]
+
+    def identical(stock):
+        contestants = own(target, {}, setting.gamma, "0") + of_transformers(stock, setting)
+        return {row["identical"] for row in contest_rows(contestants, texts, 1, 2, 24, 0, {})}
+
+    assert identical(load_transformers(folder, torch.float32)) != {1}
+    assert identical(load_baseline(folder, torch.float32)) == {1}
+    said = capsys.readouterr().err
+    assert said.count("asks for") == 1
+    assert all(key in said for key in ("repetition_penalty 1.5", "no_repeat_ngram_size 2", "bad_words_ids"))
+    assert TransformersPeer(str(folder), torch.float32).run(text, warm, 12, seed=3).tokens == sampled
 
 
 def test_compile_rows_time_the_loops_own_step_and_explain_what_cannot_run():

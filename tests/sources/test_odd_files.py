@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 
 import pytest
 
@@ -9,6 +10,7 @@ from selfdraft.errors import StudyError
 from selfdraft.sources.cleaning import Conversation, clean_records
 from selfdraft.sources.data_files import read_source
 from selfdraft.sources.origins import origins_of
+from selfdraft.sources.plain_text import clean_plain
 
 ROWS = [
     {"id": f"r{n}", "conversations": [{"from": "human", "value": f"Café {n}?"}, {"from": "gpt", "value": f"Yes {n}."}]}
@@ -142,3 +144,10 @@ def test_a_git_lfs_pointer_is_no_data(tmp_path, name):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(StudyError, match="Git LFS pointer"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_of_a_text_end_as_any_system_ends_them(tmp_path, end):
+    (tmp_path / "old.txt").write_bytes(end.join(["One", "Two", "", "Three"]).encode())
+    (record,), _ = read(tmp_path / "old.txt")
+    assert clean_plain(record["text"], [], Counter()) == "One\nTwo\n\nThree"

@@ -41,6 +41,40 @@ def test_a_list_cut_anywhere_keeps_the_complete_records_and_counts_the_rest(tmp_
         assert max(0, cut - ends[complete] - gap) <= losses.characters <= cut - ends[complete]
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_inside_an_object_is_cut_as_one_that_stands_alone(tmp_path, indent):
+    path = tmp_path / "cut.json"
+    text = json.dumps({"version": 1, "train": RECORDS[:2], "data": RECORDS[2:]}, ensure_ascii=False, indent=indent)
+    ends = [text.index(json.dumps(record["id"])) for record in RECORDS] + [len(text)]
+    for number in (2, 3, 4):
+        for cut in (ends[number] - 2, ends[number] + 4, ends[number + 1] - 16):
+            path.write_text(text[:cut], encoding="utf-8")
+            records, losses = read(path)
+            assert records == RECORDS[:number]
+            assert "broken off after record" in losses.reason
+
+
+def test_a_broken_record_of_a_list_inside_an_object_costs_itself(tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps({"data": RECORDS}).replace('"a_1"', "a_1"))
+    records, losses = read(path)
+    assert records == [RECORDS[0], *RECORDS[2:]]
+    assert losses.reason.startswith("broken record 2: ")
+    path.write_text(json.dumps({"data": RECORDS})[:20])
+    with pytest.raises(StudyError, match=r"no complete record \(broken off after record 0"):
+        read(path)
+
+
+def test_a_line_of_many_megabytes_is_read_and_a_broken_one_is_a_broken_line(tmp_path):
+    path = tmp_path / "long.jsonl"
+    long = {"id": "long", "text": "water and \u00e9 " * 2_500_000}
+    line = json.dumps(long, ensure_ascii=False)
+    path.write_text("\n".join([json.dumps(RECORDS[1]), line, line[:-2], '{"numbers": [' + "1," * 400_000, "{}"]))
+    records, losses = read(path)
+    assert records == [RECORDS[1], long, {}]
+    assert losses.reason == "2 broken lines"
+
+
 def test_a_cut_inside_a_character_is_survived(tmp_path):
     whole = json.dumps(RECORDS, ensure_ascii=False).encode()
     path = tmp_path / "cut.json"

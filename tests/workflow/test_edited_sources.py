@@ -19,7 +19,9 @@ def finished(fresh_tiny):
     (fresh_tiny / "texts {set}/more").mkdir(parents=True)
     (fresh_tiny / "conversations.json").rename(fresh_tiny / "texts {set}/more/a {b}.json")
     fresh_tiny.configure(
-        ("target/source/path", "my {model}/{wild}"), ("data/source/path", "texts {set}"), start="tests/workflow/tiny.yaml"
+        ("target/source/path", "my {model}/{wild}"),
+        ("data/source/path", "texts {set}"),
+        start="tests/workflow/tiny.yaml",
     )
     for folder, names in MADE.items():
         (fresh_tiny / folder).mkdir(parents=True)

@@ -7,18 +7,20 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
 from selfdraft.sources.losses import Losses
 from selfdraft.sources.readable import whole_pairs
 from selfdraft.sources.text_encoding import Lines
+from selfdraft.sources.wrappers import lists_of_cut
 
 SPACE = " \t\r\n"
 LEADING = ", \t\r\n\ufeff"  # what may stand before the first value
 BETWEEN = re.compile(r"[ \t\r\n,\ufeff]*")
 HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # also the halves of whole pairs, which are joined when they are read
-TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*("?)|[{\[]|[}\]]|[^\s"{}\[\]]', re.DOTALL)
+TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*("?)|[{\[]|[}\]]|[^\s"{}\[\]]+', re.DOTALL)
 PARTNER = {"}": "{", "]": "["}
 DECODER = json.JSONDecoder(strict=False)  # line ends and tabs inside a text are no reason to lose it
 SURROGATES = "half of a surrogate pair replaced"
@@ -82,15 +84,19 @@ def list_values(text: str, losses: Losses) -> Iterator[Any]:
 
 
 def object_values(lines: Iterator[str], losses: Losses) -> Iterator[Any]:
-    """The value of each line, several of one line, or one that goes over several lines."""
+    """The value of each line, several of one line, or one that goes over several lines.
+
+    Of an object that is all there is, and is cut or broken in a list of records, those that are whole.
+    """
     source = PushedBack(lines)
-    lost, broken = 0, 0
+    lost, broken, first = 0, 0, True
     for line in source:
         text = line.strip(SPACE)
         if not text:
             continue
         try:
             yield decoded_value(text, losses)
+            first = False
             continue
         except (ValueError, RecursionError):
             pass
@@ -100,11 +106,15 @@ def object_values(lines: Iterator[str], losses: Losses) -> Iterator[Any]:
             behind = end
         if rest := text[behind:].strip(LEADING):
             whole, taken = whole_value(rest, source)
+            alone, first = first and not behind and source.ended(), False
             try:
                 if whole is None:
                     raise ValueError
                 yield decoded_value(whole, losses)
             except (ValueError, RecursionError):
+                if alone and (found := cut_records("".join([line, *taken]), whole is not None, losses)):
+                    yield from found
+                    return
                 lost, broken = lost + len(rest if whole is None else whole), broken + 1
             if whole is None and taken:
                 # Of a broken object over several lines, what stands further right belongs to it.
@@ -112,6 +122,21 @@ def object_values(lines: Iterator[str], losses: Losses) -> Iterator[Any]:
                 lost += skipped(source, len(line) - len(line.lstrip(" \t")))
     if broken:
         losses.add(f"{broken} broken lines", lost)
+
+
+def cut_records(text: str, closed: bool, losses: Losses) -> Iterator[Any] | None:
+    """The records of a broken object that wraps lists of them; None if it wraps none, or is a record itself.
+
+    `closed` says that the object has its end, which is no record's.
+    """
+    whole, begin = lists_of_cut(text)
+    if begin is None:
+        return None
+    inside = text[begin:].rstrip(SPACE).removesuffix("}") if closed else text[begin:]
+    with suppress(ValueError, RecursionError):
+        if is_turn(DECODER.raw_decode(inside, end_of_gap(inside, 1))[0]):
+            return None
+    return chain(*whole, list_values(inside, losses))
 
 
 def values_of_line(text: str, losses: Losses) -> Iterator[tuple[Any, int]]:
@@ -141,6 +166,15 @@ class PushedBack:
 
     def __next__(self) -> str:
         return self.waiting.pop() if self.waiting else next(self.lines)
+
+    def ended(self) -> bool:
+        """Whether only empty lines are left."""
+        for line in self:
+            self.back([line])
+            if line.strip(SPACE):
+                return False
+            self.waiting.pop()
+        return True
 
     def back(self, lines: list[str]) -> None:
         """Lines that come next, in their order."""

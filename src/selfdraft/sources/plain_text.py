@@ -11,7 +11,7 @@ def clean_plain(text: str, special_tokens: Sequence[str], changed: Counter[str])
 
     Markup, backslashes and code stay as they are. What changed is counted.
     """
-    plain = text.replace("\r\n", "\n")
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
     visible = ZERO_WIDTH.sub("", plain)
     harmless = without_control_strings(visible, special_tokens)
     changed.update(["zero-width characters removed"] * (visible != plain))

@@ -10,44 +10,9 @@ from selfdraft.sources.json_values import LEADING, is_turn, json_values
 from selfdraft.sources.losses import Losses
 from selfdraft.sources.packed_files import open_bytes, open_lines, plain_suffix, unpack_whole
 from selfdraft.sources.text_encoding import whole_text
+from selfdraft.sources.wrappers import WRAPPERS
 
 JSON_KINDS = (".json", ".jsonl", ".ndjson")
-# What a list of records is called in the one object of a file.
-WRAPPERS = frozenset(
-    [
-        "data",
-        "dataset",
-        "rows",
-        "records",
-        "items",
-        "examples",
-        "samples",
-        "instances",
-        "entries",
-        "results",
-        "conversations",
-        "conversation",
-        "chats",
-        "dialogs",
-        "dialogues",
-        "messages",
-        "threads",
-        "sessions",
-        "documents",
-        "articles",
-        "texts",
-        "questions",
-        "prompts",
-        "train",
-        "training",
-        "validation",
-        "valid",
-        "dev",
-        "test",
-    ]
-)
-
-
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 
