@@ -1,5 +1,6 @@
 """Training lowers the held-out KL for every capacity, is seeded, keeps the best tensors, and stops when it diverges."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,9 +14,10 @@ from selfdraft.errors import StudyError
 from selfdraft.models.exit import load_exit, save_exit, target_identity, untrained_exit
 from selfdraft.training.batches import label_counts, make_batch, shares, steps
 from selfdraft.training.optimised import learning_rate_factor
+from selfdraft.training.saved import Saving
 from selfdraft.training.settings import Settings
 from selfdraft.training.states import ComputedStates
-from selfdraft.training.trainer import Trainer
+from selfdraft.training.trainer import Stopped, Trainer
 
 FAST = {
     "norm": 1e-2,
@@ -33,7 +35,7 @@ def run(target, layer, capacity, settings, temperature=1.0, teacher=None, online
     return run_many(target, [(layer, capacity, temperature)], settings, teacher, online, **more)[0]
 
 
-def run_many(target, chosen, settings, teacher=None, online=False, **more):
+def run_many(target, chosen, settings, teacher=None, online=False, words=None, **more):
     drafts = [
         untrained_exit(target, layer, capacity, torch.float32, {"low_rank_head": 8, "lora": 4})
         for layer, capacity, _ in chosen
@@ -46,7 +48,8 @@ def run_many(target, chosen, settings, teacher=None, online=False, **more):
     ]
     temperatures = [temperature for *_, temperature in chosen]
     logs = [made.append for made in lines]
-    summaries = Trainer(target, teacher or target, drafts, temperatures, learn, check, settings, logs).run(**more)
+    places = target, teacher or target, drafts, temperatures, learn, check
+    summaries = Trainer(*places, settings, logs, words=words).run(**more)
     return [
         (draft, summary, [json.loads(line) for line in made])
         for draft, summary, made in zip(drafts, summaries, lines, strict=True)
@@ -143,7 +146,7 @@ def test_the_start_is_the_regression_of_the_targets_own_states_whoever_teaches()
 
 
 def test_the_mass_that_the_teachers_top_k_leaves_out_is_reported():
-    settings = Settings(epochs=4, tokens_per_step=64, learning_rate=FAST, teacher_top_k=5)
+    settings = Settings(start="logit_lens", epochs=4, tokens_per_step=64, learning_rate=FAST, teacher_top_k=5)
     _, summary, _ = run(tiny_llama(), 1, "head", settings)
     assert 0.01 < summary["teacher_mass_left_out"] < 0.9
     assert summary["validation_kl"] < summary["untrained_validation_kl"]
@@ -338,3 +341,51 @@ def test_checkpoints_come_back_and_belong_to_their_target(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(StudyError, match="drafter: missing"):
         load_exit(tmp_path, target)
+
+
+@pytest.mark.parametrize("capacity", ["head", "low_rank_head", "translator", "head_block"])
+def test_a_loss_over_all_words_is_the_loss(capacity):
+    target = tiny_llama()
+    settings = Settings(epochs=2, tokens_per_step=64, learning_rate=FAST, dtype="float32")
+    whole, summary, log = run(target, 1, capacity, settings)
+    draft, again, found = run(target, 1, capacity, settings, words=torch.arange(target.config.vocab_size))
+    assert again["teacher_mass_left_out"] == pytest.approx(0, abs=1e-6)
+    assert again["validation_kl"] == pytest.approx(summary["validation_kl"], rel=1e-5)
+    for ours, theirs in zip(found, log, strict=True):
+        assert without_none(ours) == pytest.approx(without_none(theirs), rel=1e-4)
+    for name, tensor in draft.named_tensors().items():
+        torch.testing.assert_close(tensor, whole.named_tensors()[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("capacity", ["head", "low_rank_head", "translator", "head_block"])
+def test_a_loss_over_frequent_words_trains_their_rows_alone(capacity):
+    target, words = tiny_llama(), torch.arange(3, 40)
+    settings = Settings(epochs=4, tokens_per_step=64, learning_rate=FAST, dtype="float32")
+    start, _, _ = run(target, 1, capacity, dataclasses.replace(settings, objective="none"))
+    draft, summary, log = run(target, 1, capacity, settings, words=words)
+    assert summary["validation_kl"] < 0.98 * log[0]["validation_kl"]
+    assert 0 < summary["teacher_mass_left_out"] < 1
+    trained, before = (each.named_tensors() for each in (draft, start))
+    heads = [name for name, tensor in trained.items() if len(tensor) == target.config.vocab_size]
+    assert bool(heads) == (capacity != "translator")
+    for name in heads:
+        changed = (trained[name] != before[name]).any(dim=1).nonzero().flatten()
+        assert changed.tolist() == words.tolist()
+
+
+def test_a_run_over_frequent_words_goes_on_as_if_never_stopped(tmp_path):
+    target, words = tiny_llama(), torch.arange(3, 40)
+    settings = Settings(tokens_per_step=64, learning_rate=FAST, dtype="float32")
+    whole, _, log = run(target, 1, "head", settings, words=words)
+    state = tmp_path / "state.safetensors"
+
+    class AtOnce:
+        def is_set(self):
+            return True
+
+    with pytest.raises(Stopped):
+        run(target, 1, "head", settings, words=words, saving=Saving(state, {}), stop=AtOnce())
+    draft, _, again = run(target, 1, "head", settings, words=words, saving=Saving(state, {}))
+    assert again == log
+    for name, tensor in draft.named_tensors().items():
+        assert torch.equal(tensor, whole.named_tensors()[name]), name

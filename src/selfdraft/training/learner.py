@@ -46,8 +46,6 @@ class Learner(Optimised):
 
     def begin(self, validation_kl: float, left_out: float) -> None:
         """Note the untrained draft."""
-        if self.rows is not None:
-            self.rows.take()
         self.untrained = self.best = validation_kl
         self.left_out = left_out
         self.keep(0)
@@ -70,6 +68,11 @@ class Learner(Optimised):
         """Leave the draft with its best tensors."""
         super().finish()
         self.put_back()
+
+    def take(self) -> None:
+        """Note that the draft has been changed from outside: what is trained in place of a head is taken from it."""
+        if self.rows is not None:
+            self.rows.take()
 
     def put_back(self) -> None:
         """Let the draft be whole: what is trained in place of a head is written into it."""

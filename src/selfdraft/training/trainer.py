@@ -222,6 +222,7 @@ class Trainer:
             for sums in regression.sums:
                 sums.copy_(world.sum(sums))
             learner.draft.kind.regressed(learner.draft, regression)
+            learner.take()
 
     def _unit(self, states: Tensor) -> Tensor:
         """States of mean square 1, float32."""
