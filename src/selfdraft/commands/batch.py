@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy-settings", required=True, help="temperature, top_p, top_k as JSON")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="batch sizes")
     parser.add_argument("--settings", default="{}", help="batches of each size, max_new_tokens and seed as JSON")
-    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of both methods")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of both methods")
     parser.add_argument("--out", required=True, help="CSV file to write")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help=HELP_THREADS)

@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depths", type=int, nargs="+", help="layers run before norm and head (default: all)")
     parser.add_argument("--modes", nargs="+", help="eager, compile, compile reduce-overhead, cuda graph (default: all)")
     parser.add_argument("--settings", default="{}", help="context, steps and batch as JSON")
-    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of all modes")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of all modes")
     parser.add_argument("--commit", default="", help="git commit, written into every row")
     parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
     parser.add_argument("--out", required=True, help="CSV file to write")

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     prompts = read_prompts(data)
     if not args.no_speed and timing["prompts"] > len(prompts):
         raise StudyError(f"--speed: prompts: {timing['prompts']} asked, {data}/prompts.json has {len(prompts)}")
-    model = start(target, "bfloat16", "cpu")
+    model = start(target, "auto", "cpu")
     timed = (timing["repeats"] + 1) * timing["max_new_tokens"]
     new_tokens = max(accepting["max_new_tokens"], timed) + max(args.gammas)
     check_room(prompts, new_tokens, model.config.max_positions, data)

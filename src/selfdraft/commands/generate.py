@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, default=0, help="best tokens kept, 0 is off")
     parser.add_argument("--max-new-tokens", type=int, default=128, help="longest answer")
     parser.add_argument("--seed", type=int, default=0, help="of the sampled tokens")
-    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the computation")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of the computation")
     parser.add_argument("--color", default="auto", choices=("auto", "always", "never"), help="colour drafted tokens")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")

@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
     parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
     parser.add_argument("--points", required=True, help=HELP_POINTS)
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], help="number formats to compare in")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "auto"], help="number formats to compare in")
     parser.add_argument("--settings", default="{}", help="the config's `identity` section as JSON")
     parser.add_argument("--out", required=True, help="CSV file to write: a row per drafter, dtype and prompt")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
@@ -39,8 +39,12 @@ def run(args: argparse.Namespace) -> None:
     prompts = some_prompts(args.data, settings["prompts"], "identity")
 
     def rows() -> Iterator[dict[str, Any]]:
+        seen = set()
         for dtype in args.dtypes:
             target = start(args.target, dtype, args.device, args.threads)
+            if target.dtype in seen:  # what auto stands for may be among the others
+                continue
+            seen.add(target.dtype)
             check_room(prompts, settings["max_new_tokens"], target.config.max_positions, args.data)
             measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)
             target.pack()

@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
     parser.add_argument("--settings", default="{}", help="the config's `peers` section as JSON")
-    parser.add_argument("--dtypes", nargs="+", default=["bfloat16"], help="number formats, one after the other")
+    parser.add_argument("--dtypes", nargs="+", default=["auto"], help="number formats, one after the other")
     parser.add_argument("--batches", type=int, nargs="+", default=[1], help="batch sizes, one after the other")
     parser.add_argument("--draft-model", help="folder of a smaller model with the same tokenizer (left out: none)")
     parser.add_argument("--out", required=True, help="CSV file to write")
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
             contestants = own(target, drafters, setting.gamma, __version__)
             contestants += of_transformers(stock, setting, theirs)
             contestants += of_economize(stock, setting, args.draft_model)
-            fixed = {"dtype": dtype, "device": target.device.type}
+            fixed = {"dtype": str(target.dtype).removeprefix("torch."), "device": target.device.type}
             fixed |= {name: settings[name] for name in ("gamma", "layer", "max_ngram")}
             for batch in args.batches:
                 yield from contest_rows(

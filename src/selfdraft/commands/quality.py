@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kept-dir", help=HELP_KEPT)
     parser.add_argument("--code", help=HELP_CODE)
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the computation")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of the computation")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     target = start(args.target, args.dtype, args.device, args.threads)
     sequences, dataset = read_sequences(args.data, "held_out"), read_name(args.data)
-    made_by = [target_identity(target), args.dtype, str(target.device), torch.__version__]
+    made_by = [target_identity(target), str(target.dtype), str(target.device), torch.__version__]
     kept = Kept(args.kept_dir, args.code, [made_by, dataset, text_digest(sequences), list(sequences.ids)])
     decides = {folder: draft_identity(folder) for folder in args.checkpoints}
     tables: dict[str, list[dict[str, Any]]] = {}

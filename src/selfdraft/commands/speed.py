@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", default="{}", help="the config's `speed` section as JSON")
     parser.add_argument("--shard", default="1/1", help=HELP_SHARD)
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of all methods")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of all methods")
     parser.add_argument("--no-transformers", action="store_true", help="leave out transformers' generate")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help=HELP_THREADS)

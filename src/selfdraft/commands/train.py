@@ -124,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
         return CapturedStates(text, by_depth, final, target)
 
     identities = {
+        "dtype": str(target.dtype).removeprefix("torch."),
         "target": target_identity(target),
         "teacher": target_identity(teacher) if teacher is not None else None,
         "text": {split: text_digest(text) for split, text in sequences.items()},

@@ -14,6 +14,17 @@ from selfdraft.threads import usable_cores
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 
 
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """`auto` is bfloat16 where the device multiplies it, else float32: without such instructions a CPU takes several
+    times as long for it. Raises StudyError for an unknown name."""
+    if dtype == "auto":
+        slow = device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.float32 if slow else torch.bfloat16
+    if dtype not in DTYPES:
+        raise StudyError(f"dtype: {dtype!r} is unknown; one of auto, {', '.join(DTYPES)} is right")
+    return DTYPES[dtype]
+
+
 def resolve_device(device: str) -> str:
     """`auto` is what $SELFDRAFT_DEVICE says, else cuda where there is one, else cpu.
 
@@ -41,13 +52,15 @@ def resolve_device(device: str) -> str:
 
 
 def start(folder: str | Path, dtype: str, device: str = "auto", threads: int | None = None) -> Llama:
-    """Load the target for computing in `dtype` on `device`, with `threads` CPU threads (torch's own choice if left
-    out), but no more than there are cores that this process may use."""
+    """Load the target for computing in `dtype` (see `resolve_dtype`) on `device`.
+
+    With `threads` CPU threads (torch's own choice if left out), but no more than there are cores that this process
+    may use.
+    """
     torch.set_num_threads(min(threads or torch.get_num_threads(), usable_cores()))
     torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32: identity claims rest on it
-    if dtype not in DTYPES:
-        raise StudyError(f"dtype: {dtype!r} is unknown; one of {', '.join(DTYPES)} is right")
-    target = load_target(folder, DTYPES[dtype], resolve_device(device))
+    device = resolve_device(device)
+    target = load_target(folder, resolve_dtype(dtype, device), device)
     if target.device.type == "cuda":
         target.replays = Replays(target)
     return target

@@ -5,7 +5,7 @@ from selfdraft.study import sweeps
 from selfdraft.study.model_sizes import ModelSizes
 from selfdraft.study.sweeps import Checkpoint, Config
 
-BYTES = {"bfloat16": 2, "float32": 4}
+BYTES = {"bfloat16": 2, "float32": 4, "auto": 4}  # auto may be either: no less than what is needed
 STATE_NUMBERS = 4  # kept of each trained parameter while it trains, float32: itself, the best, two moments
 
 

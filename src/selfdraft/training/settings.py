@@ -14,7 +14,7 @@ OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv",
 MODES = ("offline", "online")
 MAY_BE_0 = ("seed", "teacher_top_k", "loss_vocabulary")
 STARTS = ("regression", "logit_lens")
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+DTYPES = {"auto": None, "bfloat16": torch.bfloat16, "float32": torch.float32}  # auto: the target's
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Settings:
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
     evaluations: int = 5
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -99,7 +99,7 @@ class Trainer:
         """`logs` take one JSON line a step, one of them for each draft. The loss is over the tokens `words [kept]`
         alone, where they are given; what is measured on the validation text is over all."""
         self.target, self.teacher, self.settings = target, teacher, settings
-        self.dtype = DTYPES[settings.dtype]
+        self.dtype = DTYPES[settings.dtype] or target.dtype
         self.learn, self.check = learn, check
         self.processes = processes or Processes()
         self.depths = sorted({draft.depth for draft in drafts})
