@@ -364,7 +364,7 @@ def test_a_batch_of_prompts_is_answered_as_each_alone(study, capsys):
         (["--lookup", "2", "--checkpoint", "x"], "--checkpoint and --lookup: there are 2 drafters"),
         (["--lookup", "2", "--adapt"], "lookup has no confidence, no step to save and no head to trim"),
         (["--lookup", "0"], "max_ngram: 0 is not ≥ 1"),
-        (["--draft-model", "nowhere"], "nowhere/config.json: file not found"),
+        (["--draft-model", "nowhere"], "nowhere/tokenizer.json: file not found"),
         (["--lookup", "2", "--max-new-tokens", "1000"], "do not fit into the target's context"),
         (["--min-confidence", "3"], "min_confidence: 3.0 is not in [0, 1]"),
     ],

@@ -122,7 +122,7 @@ def test_rules_that_compute_are_given_one_gpu_and_the_others_none(finished):
         gpus.setdefault(job["Comment"].removeprefix("rule_").partition("_wildcards")[0], set()).add(
             job.get("TresPerJob")
         )
-    with_gpu = {"machine", "capture", "vanilla", "train", "quality", "acceptance", "speed"}
+    with_gpu = {"machine", "capture", "vanilla", "train", "quality", "acceptance", "speed", "steps"}
     assert {name for name, asked in gpus.items() if asked == {"gres:gpu:gh200:1"}} == with_gpu
     assert {"data", "results"} <= {name for name, asked in gpus.items() if asked == {None}}
     assert all(job["JobState"] == "COMPLETED" for job in ran)

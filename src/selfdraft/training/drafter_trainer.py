@@ -82,7 +82,7 @@ class DrafterTrainer:
     ) -> None:
         """Raises StudyError if no sequence is long enough for the unrolled steps."""
         self.target, self.draft, self.settings = target, draft, settings
-        self.dtype = DTYPES[settings.dtype]
+        self.dtype = DTYPES[settings.dtype] or target.dtype
         self.learn, self.check = learn, check
         self.counts = packed_label_counts(learn.sequences, settings.ttt_length)
         self.check_counts = packed_label_counts(check.sequences, settings.ttt_length)
