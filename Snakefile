@@ -45,7 +45,7 @@ try:
 except StudyError as error:
     raise WorkflowError(str(error))
 
-DEPTHS = sweeps.depths(sweeps.checkpoints(config))
+DEPTHS = sweeps.captured_depths(config)
 shell.prefix(prepare_jobs(layers=sweeps.layers(config), depths=DEPTHS))
 
 TARGET = f"results/target/{config['target']['name']}"
@@ -63,11 +63,7 @@ TEACHER = collect(
     name=sweeps.teachers(config),
     file=["config.json", "model.safetensors", "tokenizer.json"],
 )
-DRAFT_MODELS = collect(
-    "results/target/{name}/{file}",
-    name=sweeps.draft_models(config),
-    file=["config.json", "model.safetensors"],
-)
+DRAFTERS = sweeps.drafter_files(config, sweeps.points(config))
 
 
 report: "workflow/report/workflow.rst"
@@ -108,6 +104,7 @@ wildcard_constraints:
     policy=sweeps.any_of(config["policies"]),
     shard=sweeps.one_of(sweeps.shards(config)),
     model=sweeps.any_of(sweeps.other_models(config)),
+    drafter=sweeps.any_of(sweeps.trained_drafters(config)),
     text=sweeps.any_of([config["data"]["name"], *sweeps.sets_with(config, "prompts")]),
     set=sweeps.any_of(sweeps.sets(config)),
 

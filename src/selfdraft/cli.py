@@ -23,6 +23,7 @@ GROUPS = {
     "train drafts": {
         "capture": "keep the teacher's hidden states that the drafts are trained on",
         "train": "train drafts: several in one pass, by several processes, interrupted or not",
+        "train-drafter": "train a drafter with a layer of its own (EAGLE-3) on its own unrolled steps",
     },
     "measure drafts": {
         "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
@@ -103,7 +104,7 @@ def parser_of(stage: str | None) -> argparse.ArgumentParser:
     for name, text in STAGES.items():
         sub = stages.add_parser(name, description=text[0].upper() + text[1:] + ".", formatter_class=WithDefaults)
         if name == stage:
-            module = importlib.import_module(f"selfdraft.commands.{name}")
+            module = importlib.import_module(f"selfdraft.commands.{name.replace('-', '_')}")
             module.arguments(sub)
             sub.set_defaults(run=module.run)
     return parser

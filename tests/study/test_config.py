@@ -14,6 +14,7 @@ from selfdraft.study.schema import read_schema
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
 MISSING = object()
+EAGLE = {"kind": "eagle3", "features": [2, 15, 27]}
 PART = {"weight": 1, "source": {"kind": "path", "path": "x.jsonl"}}
 
 
@@ -127,7 +128,23 @@ WRONG = [
     ("drafting/trimmed/vocabulary", 0, "drafting.trimmed.vocabulary: 0 is not ≥ 1"),
     ("drafting/confident/min_confidence", 2, "drafting.confident.min_confidence: 2 is not in [0, 1]"),
     ("drafting/confident/confidence", 2, "drafting.confident.confidence: unknown key; did you mean"),
-    ("drafters/lookup/kind", "eagle", 'drafters.lookup.kind: "eagle" is not known; known are lookup, model'),
+    ("drafters/lookup/kind", "eagle", 'drafters.lookup.kind: "eagle" is not known; did you mean "eagle3"?'),
+    ("drafters/e", {"kind": "eagle3"}, "drafters.e.features: missing; it must be set"),
+    ("drafters/e", EAGLE | {"source": {}}, "drafters.e.source: unknown key; known are kind, features, vocabulary"),
+    ("drafters/e", EAGLE | {"features": [2, 2]}, "drafters.e.features: found [2, 2], ascending depths of the target"),
+    ("drafters/e", EAGLE | {"features": []}, "drafters.e.features: [] has too few entries; at least 1 must be there"),
+    ("drafters/e", EAGLE | {"vocabulary": 0}, "drafters.e.vocabulary: 0 is not ≥ 1"),
+    ("drafters/e", EAGLE | {"training": {"loss": "mse"}}, 'drafters.e.training.loss: "mse" is not known; known are kl'),
+    (
+        "drafters/e",
+        EAGLE | {"training": {"ttt": 3}},
+        "drafters.e.training.ttt: unknown key; known are start, ttt_length",
+    ),
+    (
+        "drafters/e",
+        EAGLE | {"training": {"ttt_length": 511}},
+        "drafters.e.training.ttt_length: 511 steps do not fit into data.sequence_length, 512",
+    ),
     (
         "drafters/lookup/source",
         {"kind": "path", "path": "x"},
@@ -245,11 +262,13 @@ def test_every_mapping_of_the_schema_refuses_unknown_keys():
 
 def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS
-    from selfdraft.commands import acceptance, speed
+    from selfdraft.commands import acceptance, speed, train_drafter
     from selfdraft.drafters import KINDS, kind_of
     from selfdraft.sources.data_settings import DataSettings, Part
     from selfdraft.sources.fetch import KEYS
     from selfdraft.sources.shapes import SHAPES
+    from selfdraft.training.drafter_settings import LEARNING_RATES as RATES_OF_DRAFTERS
+    from selfdraft.training.drafter_settings import DrafterSettings
     from selfdraft.training.settings import Settings
 
     schema = read_schema()
@@ -265,6 +284,10 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     for kind, rule in zip(KINDS, drafter["allOf"], strict=True):
         assert set(rule["then"]["properties"]) == {"kind", *kind_of(kind).settings}
         assert all("description" in setting for setting in kind_of(kind).settings.values())
+    trained = kind_of("eagle3").settings
+    assert set(trained) == {"features", *train_drafter.DEFAULTS}
+    assert set(trained["training"]["properties"]) == set(DrafterSettings.__dataclass_fields__)
+    assert set(trained["training"]["properties"]["learning_rate"]["properties"]) == set(RATES_OF_DRAFTERS)
     parts = set(Part.__dataclass_fields__)
     assert keys["data"] == {"name", "mixture"} | set(DataSettings.__dataclass_fields__) | parts - {"weight"}
     assert set(schema["properties"]["data"]["properties"]["mixture"]["additionalProperties"]["properties"]) == parts

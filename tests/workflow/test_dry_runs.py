@@ -185,6 +185,33 @@ def test_a_study_without_trained_drafts_needs_prompts_alone(study_at, tmp_path):
     assert not {"train", "capture", "quality"} & set(jobs)
 
 
+def test_a_drafter_with_a_layer_of_its_own_is_trained_once_on_the_states_that_it_fuses(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+    before = study.to_do("all_results")
+    eagle = {"kind": "eagle3", "features": [2, 15, 27], "training": {"ttt_length": 3}}
+
+    def change(config):
+        config["drafters"]["eagle"] = eagle
+        config["drafters"]["unused"] = eagle | {"features": [1, 2]}
+        config["sweeps"]["eagle"] = {"drafter": ["eagle"], "gamma": [3, 4], "policy": ["greedy"]}
+
+    configured(study, change)
+    assert study.to_do("all_results") == before | {"train_drafter": 1}
+    done = study.snakemake("--dry-run", "--printshellcmds", "all_results")
+    (words,) = (shlex.split(line) for line in done.output.splitlines() if "selfdraft train-drafter" in line)
+    assert json.loads(words[words.index("--settings") + 1]) == eagle
+    assert words[words.index("--out-dir") + 1] == "results/drafters/eagle"
+    for stage in ("acceptance", "speed", "steps"):
+        lines = [line for line in done.output.splitlines() if f"selfdraft {stage} " in line and '"eagle"' in line]
+        assert lines
+        told = json.loads(shlex.split(lines[0])[shlex.split(lines[0]).index("--drafters") + 1])
+        assert told["eagle"] == {"kind": "eagle3", "folder": "results/drafters/eagle"}
+    (results,) = (line for line in done.output.splitlines() if "selfdraft results " in line)
+    assert "--drafters results/drafters/eagle " in results
+    assert "results/capture/sharegpt/depth27.safetensors" in done.output
+    assert "results/capture/sharegpt/depth1.safetensors" not in done.output
+
+
 WRONG = [
     ("training/epoch", 3, 'config.yaml: training.epoch: unknown key; did you mean "epochs"?'),
     ("sweeps/layers/T/0", 0, "config.yaml: sweeps.layers.T.0: 0 is not > 0"),

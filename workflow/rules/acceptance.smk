@@ -47,11 +47,7 @@ rule acceptance:
             draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, sweeps.points(config))),
             file=["draft.safetensors", "config.json"],
         ),
-        models=collect(
-            "results/target/{model}/{file}",
-            model=lookup(dpath="{group}", within=sweeps.models_by_group(config, sweeps.points(config))),
-            file=["config.json", "model.safetensors"],
-        ),
+        drafters=lookup(dpath="{group}", within=sweeps.files_by_group(config, sweeps.points(config))),
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
         code=code_digests.code_of("acceptance"),

@@ -88,3 +88,52 @@ rule train:
         " --layer {wildcards.layer} --T {wildcards.T} --capacity {wildcards.capacity}"
         " --settings {params.settings:q} --dataset {params.dataset:q} --config-hash {params.config_hash} --commit $commit"
         " --threads {threads} --processes {resources.gpu} --out-dir {params.folder:q} > {log} 2>&1"
+
+
+rule train_drafter:
+    """One drafter with a layer of its own, on its own unrolled steps; goes on from its last state, as `train` does."""
+    input:
+        target=rules.target.output.config,
+        weights=rules.target.output.weights,
+        data=rules.data.output.index,
+        sequences=rules.data.output.sequences,
+        capture=ancient(rules.capture.output.description),
+        states=ancient(
+            collect(
+                f"{CAPTURE}/depth{{depth}}.safetensors",
+                depth=lookup(dpath="{drafter}", within=sweeps.depths_by_drafter(config)),
+            )
+        ),
+        code=code_digests.code_of("capture", "train_drafter"),
+    output:
+        weights="results/drafters/{drafter}/draft.safetensors",
+        config="results/drafters/{drafter}/config.json",
+        log="results/drafters/{drafter}/train_log.jsonl",
+    log:
+        "results/logs/train_drafter/{drafter}.log",
+    benchmark:
+        "results/benchmarks/train_drafter/{drafter}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        save_steps=0,
+        mem_mb=4000,
+        runtime=720,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        capture=subpath(input.capture, parent=True),
+        folder=subpath(output.weights, parent=True),
+        state="results/state/train_drafter/{drafter}.safetensors",
+        settings=lambda wildcards: sweeps.as_json(config["drafters"][wildcards.drafter]),
+        dataset=lookup(dpath="data/name", within=config),
+        config_hash=lambda wildcards: sweeps.drafter_hash(config, wildcards.drafter),
+    message:
+        "Train the drafter {wildcards.drafter}"
+    shell:
+        "python -m selfdraft train-drafter --target {params.target:q} --data {params.data:q} --capture {params.capture:q}"
+        " --name {wildcards.drafter:q} --settings {params.settings:q} --state {params.state:q}"
+        " --save-steps {resources.save_steps} --dataset {params.dataset:q} --config-hash {params.config_hash}"
+        " --commit $commit --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"

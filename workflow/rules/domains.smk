@@ -144,11 +144,7 @@ use rule acceptance as domain_acceptance with:
             draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, DOMAIN_POINTS)),
             file=["draft.safetensors", "config.json"],
         ),
-        models=collect(
-            "results/target/{model}/{file}",
-            model=lookup(dpath="{group}", within=sweeps.models_by_group(config, DOMAIN_POINTS)),
-            file=["config.json", "model.safetensors"],
-        ),
+        drafters=lookup(dpath="{group}", within=sweeps.files_by_group(config, DOMAIN_POINTS)),
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
         code=code_digests.code_of("acceptance"),

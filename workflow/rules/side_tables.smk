@@ -14,7 +14,7 @@ rule batch:
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points_for(config, "batch"))),
             file=["draft.safetensors", "config.json"],
         ),
-        models=DRAFT_MODELS,
+        drafters=DRAFTERS,
         code=code_digests.code_of("batch"),
     output:
         "results/raw/batch/{policy}.csv",
@@ -82,7 +82,7 @@ rule peers:
         tokenizer=rules.target.output.tokenizer,
         weights=rules.target.output.weights,
         data=rules.data.output.prompts,
-        models=DRAFT_MODELS,
+        drafters=DRAFTERS,
         code=code_digests.code_of("peers"),
     output:
         "results/raw/peers.csv",
@@ -125,7 +125,7 @@ rule identity:
             draft=sweeps.trained(sweeps.identity_points(config)),
             file=["draft.safetensors", "config.json"],
         ),
-        models=DRAFT_MODELS,
+        drafters=DRAFTERS,
         code=code_digests.code_of("identity"),
     output:
         "results/raw/identity.csv",

@@ -33,7 +33,7 @@ rule speed:
             file=["draft.safetensors", "config.json"],
         ),
         sequences=rules.data.output.sequences,
-        models=DRAFT_MODELS,
+        drafters=DRAFTERS,
         code=code_digests.code_of("speed"),
     output:
         "results/raw/speed/{policy}{shard}.csv",
@@ -86,7 +86,7 @@ rule steps:
             file=["draft.safetensors", "config.json"],
         ),
         sequences=rules.data.output.sequences,
-        models=DRAFT_MODELS,
+        drafters=DRAFTERS,
         code=code_digests.code_of("steps"),
     output:
         "results/raw/steps/{policy}.csv",

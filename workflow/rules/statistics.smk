@@ -6,6 +6,7 @@ rule results:
         speed=rules.gather_speed.output,
         steps=rules.gather_steps.output,
         machine=rules.machine.output,
+        drafters=collect("results/drafters/{drafter}/config.json", drafter=sweeps.drafters_in_use(config)),
         code=code_digests.code_of("results"),
     output:
         "results/results.csv",
@@ -22,12 +23,13 @@ rule results:
     params:
         settings=sweeps.settings_of(config, "statistics"),
         config_hash=sweeps.config_hash(config),
+        drafters=collect("results/drafters/{drafter}", drafter=sweeps.drafters_in_use(config)),
     message:
         "Results: bootstrap intervals for every point"
     shell:
         "python -m selfdraft results --quality {input.quality:q} --acceptance {input.acceptance:q}"
-        " --speed {input.speed:q} --steps {input.steps:q} --machine {input.machine:q} --settings {params.settings:q}"
-        " --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
+        " --speed {input.speed:q} --steps {input.steps:q} --machine {input.machine:q} --drafters {params.drafters:q}"
+        " --settings {params.settings:q} --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
 
 
 rule differences:

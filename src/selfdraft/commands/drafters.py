@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELP_DRAFTERS = (
     'drafters that are no exit, by name, as JSON: {"lookup": {"kind": "lookup", "max_ngram": 3}}; kinds and their '
-    "settings: " + "; ".join(f"{kind} ({', '.join(kind_of(kind).settings)})" for kind in KINDS)
+    "settings: " + "; ".join(f"{kind} ({', '.join(kind_of(kind).known_by)})" for kind in KINDS)
 )
 HELP_DRAFTING = 'ways of drafting by name, as JSON: {"trimmed": {"vocabulary": 8192}}; fixed needs no entry'
 HELP_POINTS = "JSON list of [draft's name, gamma, way of drafting (default: fixed)]"

@@ -13,6 +13,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the stage."""
     for kind in ("quality", "acceptance", "speed", "steps"):
         parser.add_argument(f"--{kind}", type=Path, help=f"raw {kind} table (left out: not measured)")
+    parser.add_argument(
+        "--drafters",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders made by `selfdraft train-drafter`, for their sizes",
+    )
     parser.add_argument("--machine", type=Path, help="machine.json, for mbu (left out: mbu is empty)")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
     parser.add_argument("--commit", default="", help="git commit, written into every row")
@@ -52,6 +59,15 @@ def bandwidth(path: Path | None) -> float | None:
     return float(value)
 
 
+def drafter_config(folder: Path) -> tuple[str, dict[str, Any]]:
+    """A trained drafter's name and its config. Raises StudyError for a folder of something else."""
+    path = folder / "config.json"
+    config = read_json(path)
+    if not isinstance(config, dict) or not isinstance(config.get("drafter"), str):
+        raise StudyError(f"{path}: drafter: missing; is this a folder made by `selfdraft train-drafter`?")
+    return config["drafter"], config
+
+
 def run(args: argparse.Namespace) -> None:
     """Read, estimate, write."""
     settings = bootstrap_settings(args.settings)
@@ -71,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         Bootstrap(**settings),
         args.commit,
         args.config_hash,
+        dict(drafter_config(folder) for folder in args.drafters),
     )
     write_results(args.out, columns, rows)
     print(f"{args.out}: {len(rows)} points")

@@ -322,9 +322,9 @@ class Asked:
         return self.signal != 0
 
 
-def terminated(message: str, signal: int) -> int:
+def terminated(message: str, signal: int, stage: str = "train") -> int:
     """Say why, and return the exit status of a process that the signal ended: the work is not done."""
     import sys
 
-    print(f"selfdraft train: {message}", file=sys.stderr)
+    print(f"selfdraft {stage}: {message}", file=sys.stderr)
     return 128 + (signal or 15)

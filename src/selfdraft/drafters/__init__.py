@@ -19,18 +19,32 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-KINDS = ("lookup", "model")
+KINDS = ("lookup", "model", "eagle3")
 
 
 class Kind(NamedTuple):
     """What a kind's file says of it: its first line, and the settings of the config's `drafters.NAME`.
 
-    `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED.
+    `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED. `trained`: a
+    stage makes it of its settings first, and the others know it by the folder that this leaves alone.
     """
 
     about: str
     settings: dict[str, dict[str, Any]]
     required: tuple[str, ...]
+    trained: bool
+
+    @property
+    def known_by(self) -> dict[str, bool]:
+        """The keys that the stages which draft with it know, and whether they must be there."""
+        if self.trained:
+            return {"folder": True}
+        return {"folder" if key == "source" else key: key in self.required for key in self.settings}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files in its folder that decide what it drafts, if it has a folder."""
+        return ("config.json", "draft.safetensors") if self.trained else ("config.json", "model.safetensors")
 
 
 @cache
@@ -44,7 +58,8 @@ def kind_of(name: str) -> Kind:
     }
     about = (ast.get_docstring(tree) or "").partition("\n")[0]
     required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
-    return Kind(about, ast.literal_eval(said["SETTINGS"]), required)
+    trained = "TRAINED" in said and bool(ast.literal_eval(said["TRAINED"]))
+    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained)
 
 
 def schema() -> dict[str, Any]:
@@ -76,7 +91,7 @@ def drafter_of(
     drafting: "Drafting",
     kept_ids: "Tensor | None" = None,
 ) -> "Drafter":
-    """The drafter of the config's `drafters.NAME`; a `source` is known to the stages by its `folder`.
+    """The drafter of the config's `drafters.NAME`; what comes from a `source` or is trained, by its `folder`.
 
     `kept_ids` is the draft vocabulary, for a way of drafting that has one. Raises StudyError for settings that
     are unknown or missing, or for a way of drafting that the kind cannot follow.
@@ -84,14 +99,12 @@ def drafter_of(
     kind = settings.get("kind")
     if kind not in KINDS:
         raise StudyError(f"drafters.{name}.kind: {kind!r} is unknown; one of {', '.join(KINDS)} is right")
-    said = kind_of(kind)
-    known = ["kind", *("folder" if key == "source" else key for key in said.settings)]
+    known = kind_of(kind).known_by
     for key in settings:
-        if key not in known:
-            raise StudyError(f"drafters.{name}.{key}: unknown key; known are {', '.join(known)}")
-    for key in said.required:
-        key = "folder" if key == "source" else key
-        if key not in settings:
+        if key not in ("kind", *known):
+            raise StudyError(f"drafters.{name}.{key}: unknown key; known are kind, {', '.join(known)}")
+    for key, required in known.items():
+        if required and key not in settings:
             raise StudyError(f"drafters.{name}.{key}: missing; it must be set")
     module = importlib.import_module(f"selfdraft.drafters.{kind}")
     built: Drafter = module.build(name, settings, target, drafting, kept_ids)

@@ -20,7 +20,87 @@ from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.eagle3 import Eagle3, load_eagle3
 from selfdraft.models.llama import Llama
 
-SETTINGS: dict[str, Any] = {}
+TRAINED = True
+SETTINGS = {
+    "features": {
+        "description": "Depths of the target whose states are fused, ascending (EAGLE-3: 2, n/2, n - 3 of n layers).",
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "integer", "minimum": 0},
+    },
+    "vocabulary": {
+        "description": "Drafts the most frequent tokens of the training split, this many (8192).",
+        "type": "integer",
+        "minimum": 1,
+    },
+    "fc_norm": {"description": "EAGLE-3.1: a norm of each feature before the fusion (true).", "type": "boolean"},
+    "norm_output": {
+        "description": "EAGLE-3.1: the next step reads the normed state (false).",
+        "type": "boolean",
+    },
+    "training": {
+        "description": "How it is trained, on the captured states of the training split.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "start": {
+                "description": "regression: fusion and attention by least squares; last_layer: as the target has them.",
+                "enum": ["regression", "last_layer"],
+            },
+            "ttt_length": {
+                "description": "Steps on its own states that it is trained for (4).",
+                "type": "integer",
+                "minimum": 1,
+            },
+            "step_decay": {
+                "description": "Weight of a step's loss over that of the one before (0.8).",
+                "type": "number",
+                "exclusiveMinimum": 0,
+            },
+            "loss": {
+                "description": "kl: of the teacher restricted to the draft vocabulary; tv: total variation.",
+                "enum": ["kl", "tv"],
+            },
+            "epochs": {"description": "Passes over the text (1).", "type": "integer", "minimum": 1},
+            "tokens_per_step": {
+                "description": "Answer tokens of a step, at least (512).",
+                "type": "integer",
+                "minimum": 1,
+            },
+            "learning_rate": {
+                "description": "Peak learning rates of the parts.",
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "norm": {"description": "Of all norms.", "$ref": "#/$defs/learning_rate"},
+                    "fc": {"description": "Of the fusion.", "$ref": "#/$defs/learning_rate"},
+                    "layer": {"description": "Of the layer.", "$ref": "#/$defs/learning_rate"},
+                    "head": {"description": "Of the head.", "$ref": "#/$defs/learning_rate"},
+                },
+            },
+            "warmup_fraction": {
+                "description": "Share of the steps in which the rates rise (0.05).",
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+            },
+            "weight_decay": {"description": "AdamW's (0).", "type": "number", "minimum": 0},
+            "gradient_clip": {
+                "description": "Largest norm of a gradient (1).",
+                "type": "number",
+                "exclusiveMinimum": 0,
+            },
+            "evaluations": {
+                "description": "How often the validation text is looked at (6).",
+                "type": "integer",
+                "minimum": 1,
+            },
+            "dtype": {"description": "Of the products (float32).", "enum": ["bfloat16", "float32"]},
+            "seed": {"description": "Of the order of the text (0).", "type": "integer", "minimum": 0},
+        },
+    },
+}
+REQUIRED = ("features",)
 
 
 def build(

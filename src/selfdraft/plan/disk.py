@@ -31,7 +31,7 @@ def bytes_by_rule(config: Config, models: dict[str, ModelSizes]) -> dict[str, fl
 
     length = data.get("sequence_length", 0)
     splits = {split: data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)}
-    found["capture"] = states(splits, len({*sweeps.depths(drafts), target.layers}), length)
+    found["capture"] = states(splits, len({*sweeps.captured_depths(config), target.layers}), length)
     elsewhere = sweeps.trained(sweeps.points_for(config, "domains"))
     depths = len({*sweeps.depths(elsewhere), target.layers})
     read = [made for made in sweeps.sets(config).values() if "held_out_tokens" in made]

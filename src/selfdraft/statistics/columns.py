@@ -96,7 +96,8 @@ SPEED = (
     "impossible",
 )
 WITHOUT_INTERVAL = ("peak_memory_mb", "disturbed", "impossible")
-LAST = ("identical", *TRAINED, "interval_note", "commit", "config_hash")
+SIZES = (*TRAINED, "training_tokens", "draft_step_bytes")  # of trained drafters; of exits the first two
+LAST = ("identical", *SIZES, "interval_note", "commit", "config_hash")
 
 
 def accept_at(gamma: int) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from selfdraft.statistics.bootstrap import Bootstrap, Estimate
 from selfdraft.statistics.columns import (
     CHECKPOINT,
     SETTINGS,
+    SIZES,
     TRAINED,
     WITHOUT_INTERVAL,
     results_columns,
@@ -70,8 +71,9 @@ def make_results(
     bootstrap: Bootstrap,
     commit: str,
     config_hash: str,
+    drafters: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and the rows of results.csv, as text.
+    """The columns and the rows of results.csv, as text. `drafters` are the configs of trained drafters, by name.
 
     A row for each point of the acceptance and speed tables, with its checkpoint's quality; a
     checkpoint that has quality alone gets one row without policy and gamma. What was not measured
@@ -125,6 +127,8 @@ def make_results(
                 of_checkpoint[checkpoint] = estimates.quality(of_quality[checkpoint], bootstrap, "/".join(checkpoint))
             found |= of_checkpoint[checkpoint]
         row |= sizes.get(_without_dataset(checkpoint), {})
+        told = (drafters or {}).get(named["drafter"], {})
+        row |= {column: number_text(told[column]) for column in SIZES if column in told}
         if key in of_acceptance and acceptance is not None:
             cycles = of_acceptance[key]
             _only_one(cycles, ("dtype",), acceptance, f"point {name}")

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from selfdraft.errors import StudyError
 from selfdraft.study.schema import SCHEMA, read_schema
-from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES
+from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES, trained_drafters
 
 TYPES = {
     "object": "a mapping (key: value)",
@@ -92,10 +92,10 @@ def _typed(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> Any:
 
 
 def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -> None:
-    """Check the exit layers against the folder `target`, if it was made from the config's source already.
+    """Check exit layers and depths that are fused against the folder `target`, if it is there, of the config's source.
 
-    The target stage does so when it makes the folder; this is for layers added later. Raises
-    StudyError for the first layer that the target does not have.
+    The target stage checks layers when it makes the folder; this is for those added later. Raises
+    StudyError for the first one that the target does not have.
     """
     try:
         made_from = json.loads((Path(target) / "source.json").read_text(encoding="utf-8"))
@@ -108,6 +108,11 @@ def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -
     for name, sweep in config["sweeps"].items():
         for position, layer in enumerate(sweep.get("layer", [])):
             _check_layer(layer, layers, f"{path}: sweeps.{name}.layer.{position}")
+    for name, made in trained_drafters(config).items():
+        for position, depth in enumerate(made["features"]):
+            if depth > layers:
+                where = f"{path}: drafters.{name}.features.{position}"
+                raise StudyError(f"{where}: {depth} is not a depth of the target (0…{layers})")
     _check_layer(config.get("peers", {}).get("layer", 0), layers, f"{path}: peers.layer")
     for position, layer in enumerate(config.get("compile", {}).get("layers", [])):
         _check_layer(layer, layers, f"{path}: compile.layers.{position}")
@@ -233,6 +238,7 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
                 yield f"sweeps.{name}.policy.{position}: {_shown(policy)} is not a key of policies; {hint}"
         yield from _sweep_contradictions(name, sweep, list(config["drafters"]), [FIXED, *config["drafting"]])
     yield from _data_contradictions(config)
+    yield from _drafter_contradictions(config)
     yield from _section_contradictions(config)
     yield from _domain_contradictions(config)
     for name, figure in config["figures"].items():
@@ -307,6 +313,20 @@ def _data_contradictions(config: dict[str, Any]) -> Iterable[str]:
         for way in sweep["drafting"] if not training else ():
             if "vocabulary" in config["drafting"].get(way, {}):
                 yield f"sweeps.{name}.drafting: {way} counts the tokens of the training split; data.splits has none"
+
+
+def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Drafters that are trained: depths in disorder, nothing to train on, sequences shorter than what is unrolled."""
+    data = config["data"]
+    for name, made in trained_drafters(config).items():
+        where, features = f"drafters.{name}", made["features"]
+        if features != sorted(set(features)):
+            yield f"{where}.features: found {features}, ascending depths of the target are right"
+        if "train" not in data["splits"]:
+            yield f"{where}: is trained; data.splits {data['splits']} leaves nothing to train it on"
+        steps, length = made.get("training", {}).get("ttt_length", 1), data.get("sequence_length", math.inf)
+        if steps + 2 > length:
+            yield f"{where}.training.ttt_length: {steps} steps do not fit into data.sequence_length, {length}"
 
 
 def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str], ways: list[str]) -> Iterable[str]:

@@ -11,6 +11,7 @@ from selfdraft.capacities import capacity_named, shared_depth
 from selfdraft.checkpoints import OBJECTIVE, SEED, temperature_text
 from selfdraft.checkpoints import VARIANT as VARIANT
 from selfdraft.checkpoints import Checkpoint as Checkpoint
+from selfdraft.drafters import KINDS, kind_of
 from selfdraft.provenance.config_hash import Config, as_json
 from selfdraft.provenance.config_hash import config_hash as config_hash
 from selfdraft.provenance.config_hash import recorded as recorded
@@ -39,7 +40,7 @@ FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma 
 
 @dataclass(frozen=True)
 class Other:
-    """A drafter that is not trained here: an entry of the config's `drafters`."""
+    """A drafter that is no exit: an entry of the config's `drafters`."""
 
     name: str
 
@@ -141,7 +142,7 @@ def by_policy(chosen: Iterable[Point]) -> dict[str, list[Point]]:
 def group_of(draft: Checkpoint | Other) -> str:
     """The job that measures a draft, such as `layer21_T1.0_seed1`: drafts that differ in capacity alone have one.
 
-    All that is not trained has one too.
+    All that is no exit has one too.
     """
     if isinstance(draft, Other):
         return OTHERS
@@ -174,10 +175,9 @@ def drafts_by_group(config: Config, chosen: Iterable[Point]) -> dict[str, list[C
     return {group: trained(points) for group, points in by_group(config, chosen).items()}
 
 
-def models_by_group(config: Config, chosen: Iterable[Point]) -> dict[str, list[str]]:
-    """The separate draft models of each job of acceptance: all that the config has, where one is drafted with."""
-    groups = by_group(config, chosen)
-    return {group: [] if trained(found) else list(draft_models(config)) for group, found in groups.items()}
+def files_by_group(config: Config, chosen: Iterable[Point]) -> dict[str, list[str]]:
+    """The files of the drafters, other than exits, of each job of acceptance; see `drafter_files`."""
+    return {group: drafter_files(config, found) for group, found in by_group(config, chosen).items()}
 
 
 def trained_together(chosen: Iterable[Point]) -> dict[str, list[Checkpoint]]:
@@ -328,6 +328,47 @@ def draft_models(config: Config) -> dict[str, Any]:
     return {name: made["source"] for name, made in config.get("drafters", {}).items() if "source" in made}
 
 
+def trained_drafters(config: Config) -> dict[str, Any]:
+    """The entries of `drafters` that are trained, by name."""
+    kinds = [kind for kind in KINDS if kind_of(kind).trained]
+    return {name: made for name, made in config.get("drafters", {}).items() if made.get("kind") in kinds}
+
+
+def drafters_in_use(config: Config) -> dict[str, Any]:
+    """Those of `trained_drafters` that a sweep measures."""
+    used = {point.draft.name for point in points(config)}
+    return {name: made for name, made in trained_drafters(config).items() if name in used}
+
+
+def drafter_files(config: Config, chosen: Iterable[Point]) -> list[str]:
+    """The files of the drafters, other than exits, that some points need: what was trained, and all separate models."""
+    used = dict.fromkeys(point.draft.name for point in chosen if isinstance(point.draft, Other))
+    folders = {name: f"results/drafters/{name}" for name in trained_drafters(config) if name in used}
+    folders |= {name: f"results/target/{name}" for name in draft_models(config) if used}
+    return [
+        f"{folder}/{file}"
+        for name, folder in folders.items()
+        for file in kind_of(config["drafters"][name]["kind"]).files
+    ]
+
+
+def depths_by_drafter(config: Config) -> dict[str, list[int]]:
+    """The depths that each trained drafter fuses."""
+    return {name: made["features"] for name, made in trained_drafters(config).items()}
+
+
+def captured_depths(config: Config) -> list[int]:
+    """The depths whose states are kept for all that is trained, ascending, without repeats."""
+    fused = (depth for made in drafters_in_use(config).values() for depth in made["features"])
+    return sorted({*depths(checkpoints(config)), *fused})
+
+
+def drafter_hash(config: Config, name: str) -> str:
+    """The hash of all that decides one trained drafter."""
+    alone = config | {"drafters": {name: trained_drafters(config)[name]}}
+    return config_hash(alone, "target", "data", "drafters")
+
+
 def teachers(config: Config) -> list[str]:
     """The name of the teacher that is not the target itself; none if there is none."""
     return [config["teacher"]["name"]] if "teacher" in config else []
@@ -349,13 +390,16 @@ def offline(config: Config) -> bool:
 
 
 def captured_splits(config: Config) -> list[str]:
-    """The splits whose states are kept: those that are trained on, if that is done offline, and the held-out one."""
-    return ["train", "validation", "held_out"] if offline(config) else ["held_out"]
+    """The splits whose states are kept: those that are trained on, where that is done offline, and the held-out one.
+
+    Drafters are trained offline always.
+    """
+    return ["train", "validation", "held_out"] if offline(config) or drafters_in_use(config) else ["held_out"]
 
 
 def states(config: Config) -> list[str]:
     """The names of the captured states' files: a depth each, and a teacher's final ones."""
-    return [f"depth{depth}" for depth in depths(checkpoints(config))] + ["teacher" for _ in teachers(config)]
+    return [f"depth{depth}" for depth in captured_depths(config)] + ["teacher" for _ in teachers(config)]
 
 
 def teacher_files(config: Config) -> list[str]:
@@ -364,10 +408,13 @@ def teacher_files(config: Config) -> list[str]:
 
 
 def drafter_settings(config: Config) -> str:
-    """The config's `drafters` as JSON; a model is known to stages by its folder, not by its source."""
+    """The config's `drafters` as JSON; a model, or what is trained, is known to stages by its folder."""
+    ours = trained_drafters(config)
     return as_json(
         {
-            name: {key: value for key, value in made.items() if key != "source"}
+            name: {"kind": made["kind"], "folder": f"results/drafters/{name}"}
+            if name in ours
+            else {key: value for key, value in made.items() if key != "source"}
             | ({"folder": f"results/target/{name}"} if "source" in made else {})
             for name, made in config.get("drafters", {}).items()
         }

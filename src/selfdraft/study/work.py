@@ -33,6 +33,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "capture": target * sum(data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)),
         "domain_capture": target * read,
         "train": target * drafts * taught,
+        "train_drafter": target * sum(_read(config, made) for made in sweeps.drafters_in_use(config).values()),
         "quality": target * drafts * data.get("held_out_tokens", 0),
         "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
         "vanilla": new * (prompts + answered),
@@ -44,6 +45,12 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         **_beside(config, target),
     }
     return {rule: float(amount) for rule, amount in made.items() if amount}
+
+
+def _read(config: Config, drafter: Mapping[str, Any]) -> float:
+    """Tokens that a trained drafter's unrolled steps read."""
+    training = drafter.get("training", {})
+    return float(config["data"].get("train_tokens", 0) * training.get("epochs", 1) * training.get("ttt_length", 4))
 
 
 def _beside(config: Config, target: float) -> dict[str, float]:

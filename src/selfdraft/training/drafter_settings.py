@@ -8,6 +8,7 @@ from selfdraft.errors import StudyError
 from selfdraft.training.losses import Objective
 from selfdraft.training.settings import DTYPES
 
+STARTS = ("regression", "last_layer")
 LOSSES = ("kl", "tv")
 LEARNING_RATES = {"norm": 1e-3, "fc": 5e-4, "layer": 5e-4, "head": 2e-4}
 WHERE = "training"
@@ -20,6 +21,7 @@ class DrafterSettings:
     A step ends with a whole conversation: `tokens_per_step` answer tokens are a lower bound.
     """
 
+    start: str = "regression"
     ttt_length: int = 4
     step_decay: float = 0.8
     loss: str = "kl"
@@ -30,11 +32,11 @@ class DrafterSettings:
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
     evaluations: int = 6
-    dtype: str = "bfloat16"
+    dtype: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, known in (("loss", LOSSES), ("dtype", tuple(DTYPES))):
+        for key, known in (("start", STARTS), ("loss", LOSSES), ("dtype", tuple(DTYPES))):
             if getattr(self, key) not in known:
                 raise StudyError(
                     f"{WHERE}.{key}: {getattr(self, key)!r} is unknown; one of {', '.join(known)} is right"

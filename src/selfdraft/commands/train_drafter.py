@@ -1,0 +1,144 @@
+"""`selfdraft train-drafter`: a drafter with a layer of its own, trained on its own unrolled steps."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.errors import StudyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEFAULTS: dict[str, Any] = {"vocabulary": 8192, "fc_norm": True, "norm_output": False, "training": {}}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", required=True, help=HELP_TARGET)
+    parser.add_argument("--data", required=True, help=HELP_DATA)
+    parser.add_argument(
+        "--capture", required=True, help="folder made by `selfdraft capture` with the depths that are fused"
+    )
+    parser.add_argument("--name", default="eagle3", help="the drafter's name in the config's `drafters`")
+    parser.add_argument(
+        "--settings",
+        required=True,
+        help='its entry there as JSON: {"kind": "eagle3", "features": [2, 15, 27], "vocabulary": 8192, "training": {}}',
+    )
+    parser.add_argument("--dataset", default="", help="name of the data, for the tables")
+    parser.add_argument("--config-hash", default="", help="hash of the study's config, for provenance")
+    parser.add_argument("--commit", default="", help="git commit, for provenance")
+    parser.add_argument("--out-dir", required=True, help="folder to write")
+    parser.add_argument("--state", help="file that keeps the state of a run that is interrupted; taken up from there")
+    parser.add_argument("--save-minutes", type=float, default=1, help="save the state this often; 0: not by time")
+    parser.add_argument("--save-steps", type=int, default=0, help="save the state every so many steps; 0: not by steps")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+
+
+def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """The entry with its defaults. Raises StudyError for a kind that is not trained so, a missing or an unknown key."""
+    kind = settings.get("kind")
+    if kind != "eagle3":
+        raise StudyError(f"drafters.{name}.kind: found {kind!r}, eagle3 is what is trained here")
+    known = {"kind", "features", *DEFAULTS}
+    if unknown := sorted(set(settings) - known):
+        raise StudyError(f"drafters.{name}.{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")
+    features = settings.get("features")
+    if not isinstance(features, list) or any(type(depth) is not int for depth in features):
+        raise StudyError(f"drafters.{name}.features: found {features!r}, a list of depths like [2, 15, 27] is right")
+    found = DEFAULTS | settings
+    for key, default in DEFAULTS.items():
+        if type(found[key]) is not type(default):
+            raise StudyError(f"drafters.{name}.{key}: found {found[key]!r}, a value like {default!r} is right")
+    return found
+
+
+def run(args: argparse.Namespace) -> None:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    import torch
+
+    from selfdraft.commands.settings import json_option
+    from selfdraft.commands.train import FILES, Asked, following, log_beside, log_in, terminated
+    from selfdraft.files import whole_folder, write_json
+    from selfdraft.models.eagle3 import check_features, save_eagle3, untrained_eagle3
+    from selfdraft.models.exit import target_identity
+    from selfdraft.models.runtime import start
+    from selfdraft.models.vocabulary import most_frequent
+    from selfdraft.provenance import is_dirty
+    from selfdraft.provenance.surroundings import machine, packages
+    from selfdraft.sequences import read_counts, read_sequences
+    from selfdraft.training.capture import read_states, text_digest
+    from selfdraft.training.drafter_settings import DrafterSettings
+    from selfdraft.training.drafter_trainer import DrafterTrainer
+    from selfdraft.training.interruption import Stopped
+    from selfdraft.training.saved import Saving
+    from selfdraft.training.states import CapturedStates
+    from selfdraft.training.trackers import all_of
+
+    raw = checked(json_option(args.settings, "--settings"), args.name)
+    settings = DrafterSettings.from_dict(raw["training"])
+    if args.save_minutes < 0 or args.save_steps < 0:
+        raise StudyError("--save-minutes, --save-steps: a number ≥ 0 is right")
+    target = start(args.target, settings.dtype, args.device, args.threads)
+    last, vocab = target.config.n_layers, target.config.vocab_size
+    check_features(raw["features"], last, f"drafters.{args.name}.features")
+    counts = read_counts(args.data, vocab)
+    ids: Tensor = most_frequent(counts, raw["vocabulary"], f"drafters.{args.name}.vocabulary")
+    sequences = {split: read_sequences(args.data, split) for split in ("train", "validation")}
+    depths = sorted({*raw["features"], last})
+
+    def states(split: str) -> CapturedStates:
+        text = sequences[split]
+        by_depth = {depth: read_states(args.capture, depth, split, target, text) for depth in depths}
+        return CapturedStates(text, by_depth, by_depth[last], target)
+
+    draft = untrained_eagle3(target, raw["features"], ids, torch.float32, raw["fc_norm"], raw["norm_output"])
+    learn, check = states("train"), states("validation")
+    identities = {
+        "target": target_identity(target),
+        "text": {split: text_digest(text) for split, text in sequences.items()},
+    }
+    with ExitStack() as stack:
+        folder = stack.enter_context(whole_folder(args.out_dir, FILES))
+        beside = log_beside(args.state, args.name, 1) if args.state else None
+        log = all_of([log_in(folder, stack), *following(beside, stack)])
+        trainer = DrafterTrainer(target, draft, learn, check, settings, log)
+        saving = None
+        if args.state:
+            saving = Saving(Path(args.state), {"drafter": raw, **identities}, args.save_steps, 60 * args.save_minutes)
+        try:
+            summary = trainer.run(saving, asked := Asked())
+        except Stopped as stopped:
+            kept = f"state saved in {args.state}; start again to go on" if stopped.saved else "nothing was saved"
+            message = f"stopped after step {stopped.step} of {len(trainer.plan)}; {kept}"
+            raise SystemExit(terminated(message, asked.signal, "train-drafter")) from None
+        save_eagle3(draft, folder)
+        parameters = sum(parameter.numel() for parameter in draft.parameters())
+        config: dict[str, Any] = {
+            "kind": raw["kind"],
+            "drafter": args.name,
+            "features": raw["features"],
+            "fc_norm": raw["fc_norm"],
+            "norm_output": raw["norm_output"],
+            "draft_vocab_size": len(ids),
+            "seed": settings.seed,
+            "dataset": args.dataset,
+            "trained_parameters": parameters,
+            "trained_bytes": 2 * parameters,
+            "draft_step_bytes": draft.step_bytes() // 2,  # of weights in bfloat16; these are float32
+            "training_tokens": summary["tokens"],
+            **identities,
+            "settings": raw,
+            "summary": summary,
+            "commit": args.commit,
+            "config_hash": args.config_hash,
+            "torch": torch.__version__,
+            "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
+        }
+        write_json(folder / "config.json", config)
+    if saving is not None:
+        saving.remove()
+    if beside is not None:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""`selfdraft train-drafter` on a tiny study: its folder, drafting with it, an interruption, and what is refused."""
+
+import csv
+import json
+import signal
+
+import pytest
+from safetensors.torch import load_file
+from training.runs import dispatch_stage, kill, prepare, result, stage, start, wait_for
+
+from selfdraft.cli import main
+
+SETTINGS = {
+    "kind": "eagle3",
+    "features": [0, 1, 2],
+    "vocabulary": 100,
+    "training": {"ttt_length": 3, "tokens_per_step": 60, "epochs": 2, "evaluations": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with target, data, states, and a drafter that was trained without interruption."""
+    folder = tmp_path_factory.mktemp("drafter")
+    prepare(folder)
+    stage(*words(folder, "whole"))
+    return folder
+
+
+def words(folder, out, *more, **changes):
+    stated = ["--target", folder / "target", "--data", folder / "data", "--capture", folder / "capture"]
+    settings = ["--name", "eagle", "--settings", json.dumps(SETTINGS | changes), "--dataset", "tiny"]
+    return ["train-drafter", *stated, *settings, "--out-dir", folder / out, *more]
+
+
+def test_the_folder_says_all_that_is_needed_to_draft_and_to_compare(study):
+    config = json.loads((study / "whole/config.json").read_text())
+    assert {
+        key: config[key] for key in ("kind", "drafter", "features", "fc_norm", "norm_output", "draft_vocab_size")
+    } == {
+        "kind": "eagle3",
+        "drafter": "eagle",
+        "features": [0, 1, 2],
+        "fc_norm": True,
+        "norm_output": False,
+        "draft_vocab_size": 100,
+    }
+    tensors = load_file(study / "whole/draft.safetensors")
+    trained = sum(tensor.numel() for name, tensor in tensors.items() if name not in ("d2t", "t2d"))
+    assert config["trained_parameters"] == trained
+    read = {name for name in tensors if name.startswith(("midlayer.self_attn", "midlayer.mlp", "lm_head"))}
+    assert config["draft_step_bytes"] == 2 * sum(tensors[name].numel() for name in read)
+    log = [json.loads(line) for line in (study / "whole/train_log.jsonl").read_text().splitlines()]
+    assert log[-1]["tokens"] == config["training_tokens"] > 0
+    assert log[-1]["validation_accepted"] > log[0]["validation_accepted"]
+
+
+def test_acceptance_and_results_measure_it(study):
+    drafters = json.dumps({"eagle": {"kind": "eagle3", "folder": str(study / "whole")}})
+    common = ["--target", study / "target", "--data", study / "data", "--drafters", drafters]
+    points = ["--points", json.dumps({"greedy": [["eagle", 3]], "warm": [["eagle", 2, "trimmed"]]})]
+    policies = ["--policies", json.dumps({"greedy": {"temperature": 0.0}, "warm": {"temperature": 0.8}})]
+    way = ["--drafting", json.dumps({"trimmed": {"vocabulary": 50}})]
+    out = study / "acceptance.csv"
+    dispatch_stage("acceptance", *common, *points, *policies, *way, "--out", out)
+    rows = list(csv.DictReader(out.open()))
+    assert {(row["drafter"], row["gamma"], row["drafting"]) for row in rows} == {
+        ("eagle", "3", "fixed"),
+        ("eagle", "2", "trimmed"),
+    }
+    assert {row["identical"] for row in rows if row["policy"] == "greedy"} == {"1"}
+    table = study / "results.csv"
+    dispatch_stage("results", "--acceptance", out, "--drafters", study / "whole", "--out", table)
+    config = json.loads((study / "whole/config.json").read_text())
+    for row in csv.DictReader(table.open()):
+        for column in ("trained_parameters", "trained_bytes", "training_tokens", "draft_step_bytes"):
+            assert float(row[column]) == config[column]
+
+
+def test_stopped_by_ctrl_c_and_started_again_it_ends_the_same(study):
+    state = study / "state.safetensors"
+    more = ("--state", state, "--save-steps", 1)
+    process = start(words(study, "stopped", *more))
+    assert wait_for(state.exists, process)
+    _, errors = kill(process, signal.SIGINT)
+    assert process.returncode == 128 + signal.SIGINT, errors
+    assert f"state saved in {state}; start again to go on" in errors
+    assert not (study / "stopped").exists()
+    stage(*words(study, "stopped", *more))
+    assert result(study / "stopped") == result(study / "whole")
+    assert not state.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "lookup"}, "drafters.eagle.kind: found 'lookup', eagle3 is what is trained here"),
+        ({"features": [1, 5]}, "drafters.eagle.features: 5 is not a depth of the target (0…4)"),
+        ({"features": "all"}, "drafters.eagle.features: found 'all', a list of depths like [2, 15, 27] is right"),
+        ({"vocabulary": 5000}, "drafters.eagle.vocabulary: 5000 tokens asked, the target has"),
+        ({"heads": 3}, "drafters.eagle.heads: unknown key; known are fc_norm, features, kind"),
+        ({"training": {"ttt_length": 500}}, "training.ttt_length: 500 is too long for these data"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(study, capsys, changes, message):
+    assert main([*map(str, words(study, "wrong", **changes))]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"selfdraft train-drafter: error: {message}")
+    assert not (study / "wrong").exists()
+
+
+def test_a_trained_drafter_is_named_by_its_folder(study, capsys):
+    drafters = {"eagle": {"kind": "eagle3", "features": [1]}}
+    common = ["acceptance", "--target", study / "target", "--data", study / "data", "--drafters", json.dumps(drafters)]
+    points = ["--points", '{"greedy": [["eagle", 2]]}', "--policies", '{"greedy": {}}', "--out", study / "no.csv"]
+    assert main([*map(str, [*common, *points])]) == 2
+    assert "drafters.eagle.features: unknown key; known are kind, folder" in capsys.readouterr().err
