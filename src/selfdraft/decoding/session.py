@@ -1,6 +1,6 @@
 """One batch of sequences being decoded: the target, its cache, and the only code that writes to it."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from selfdraft.decoding.prefill import Prefill, cache_for
 from selfdraft.decoding.upload import uploaded
 from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache, Step
-from selfdraft.models.graphs import StepFunction
+from selfdraft.models.graphs import Output
 from selfdraft.models.llama import Llama
 
 
@@ -100,13 +100,11 @@ class Session:
         parts = self._parts
         while (level := parts[-1].depth) < depth:
             first = next(at for at in range(len(parts)) if parts[at].depth == level)
-            goals = [depth, *(asked for asked in self.depths if asked > level)]
-            goal = min([*goals, parts[first - 1].depth] if first else goals)
+            goal = min(depth, parts[first - 1].depth) if first else depth
             part = self._merged(parts[first:])
-            part.states, part.depth = self._layers(part, goal, sum(p.tokens.shape[1] for p in parts[:first])), goal
+            offset = sum(p.tokens.shape[1] for p in parts[:first])
+            part.states, part.depth = self._layers(part, goal, offset), goal
             parts[first:] = [part]
-            if goal in self._features:
-                self._features[goal].append(part.states)
 
     def verify(self, tokens: Tensor) -> Tensor:
         """Logits `[batch, gamma + 1, vocab]` after the pending and each drafted token `[batch, gamma]`.
@@ -119,7 +117,7 @@ class Session:
             raise RuntimeError(f"drafter: it has run {done - 1} tokens through the target's layers, and proposes fewer")
         if done < width:
             self._append(torch.cat((self.pending, tokens), dim=1)[:, done:])
-        level = max((self._parts[0].depth, *self.depths))
+        level = self._parts[0].depth
         self.deepen(level)
         whole = self._merged(self._parts)
         self._parts = [whole]
@@ -141,12 +139,12 @@ class Session:
         model: Llama,
         name: Hashable,
         cache_name: Hashable,
-        function: StepFunction,
+        function: Callable[[Tensor, Step], Output],
         x: Tensor,
         offset: int,
         cache: KVCache,
-    ) -> Tensor:
-        """`function(x, step)` for tokens or states `x [batch, tokens, …]`; replayed where captured.
+    ) -> Output:
+        """`function(x, step)`, a tensor or several, for tokens or states `x [batch, tokens, …]`; replayed where captured.
 
         They stand from `offset` behind each row's pending token on, and never before the first token (only a row
         that ended early has so little before it; what is computed there is filler). `name` says what the
@@ -198,16 +196,28 @@ class Session:
         return Part(_joined([part.tokens for part in parts]), parts[0].depth, states)
 
     def _layers(self, part: Part, goal: int, offset: int, head: bool = False) -> Tensor:
-        """Take a part, `offset` behind the pending token, to depth `goal`; with `head` to the logits."""
-        target, cache, level, embedded = self.target, self.cache, part.depth, part.states is not None
+        """Take a part, `offset` behind the pending token, to depth `goal`; with `head` to the logits.
 
-        def layers(x: Tensor, step: Step) -> Tensor:
-            hidden = target.run(x if embedded else target.embed(x), level, goal, step, cache)
-            return target.logits(hidden) if head else hidden
+        Its states at the `depths` on the way are kept.
+        """
+        target, cache, level, embedded = self.target, self.cache, part.depth, part.states is not None
+        kept = [depth for depth in self.depths if level < depth <= goal]
+
+        def layers(x: Tensor, step: Step) -> tuple[Tensor, ...]:
+            hidden, found, below = x if embedded else target.embed(x), [], level
+            for depth in kept:
+                hidden, below = target.run(hidden, below, depth, step, cache), depth
+                found.append(hidden)
+            hidden = target.run(hidden, below, goal, step, cache)
+            return *found, target.logits(hidden) if head else hidden
 
         x = part.tokens if part.states is None else part.states
         self._count(goal - level, x.shape[1], offset)
-        return self.step(target, ("layers", level, goal, embedded, head), "session", layers, x, offset, cache)
+        name = ("layers", level, goal, embedded, head, *kept)
+        *found, result = self.step(target, name, "session", layers, x, offset, cache)
+        for depth, states in zip(kept, found, strict=True):
+            self._features[depth].append(states)
+        return result
 
     def _count(self, layers: int, tokens: int, offset: int) -> None:
         """Add the bytes that `layers` layers read for `tokens` new tokens a row: weights, and the filled cache."""

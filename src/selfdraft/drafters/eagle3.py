@@ -132,7 +132,9 @@ class Eagle3Drafter:
         self.pace = Pace(self._bytes / target.step_bytes()) if adapt else None
         self._cache: KVCache | None = None
         self._seen: list[SeenStates] = []
-        self._lacking = 1  # pairs before the pending token that the cache has not, or not of the target's features
+        # Pairs before the pending token that the cache has not of the target's features; at first the last of the
+        # prompt's, whose output nobody kept.
+        self._lacking = 1
         self._state: Tensor | None = None  # [batch, 1, hidden]: the layer's last output, for the next step
         self._decided: list[tuple[int, int]] = []
 
@@ -180,7 +182,7 @@ class Eagle3Drafter:
     def _catch_up(self, session: Session) -> Tensor:
         """The layer's output for the last pair of each row, `[batch, 1, hidden]`: pairs that are lacking are run."""
         assert self._cache is not None
-        back, self._lacking = min(self._lacking, max(session.lengths)), 1
+        back, self._lacking = min(self._lacking, max(session.lengths)), 0
         starts = [max(0, length - back) for length in session.lengths]
         texts = [text[start + 1 : start + 1 + back] for text, start in zip(session.text, starts, strict=True)]
         following = uploaded([text + [0] * (back - len(text)) for text in texts], session.pending.device)

@@ -1,7 +1,7 @@
 """CUDA graphs: decoding steps of fixed shape, captured once and replayed, on KV caches that outlive a generation."""
 
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from selfdraft.models.cache import KVCache, Step
 
 SMALLEST_WINDOW = 256  # slots; larger windows are powers of two, so that few graphs serve every length
 
-StepFunction = Callable[[Tensor, Step], Tensor]
+Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 
 
 class Captured:
@@ -57,10 +57,10 @@ class Replays:
     only keeps the memory of inputs and outputs fixed, as a graph does.
     """
 
-    def __init__(self, target: Model, capture: Callable[..., Callable[..., Tensor]] = Captured) -> None:
+    def __init__(self, target: Model, capture: Callable[..., Callable[..., Any]] = Captured) -> None:
         self.target, self.capture = target, capture
         self._caches: dict[Hashable, KVCache] = {}
-        self._steps: dict[Hashable, Callable[..., Tensor]] = {}
+        self._steps: dict[Hashable, Callable[..., Any]] = {}
         self._owner: object = None
         self.captures = 0  # steps captured so far
         self.filled: object = None  # whose text lies in the cache of the target's own steps
@@ -85,12 +85,12 @@ class Replays:
         owner: object,
         name: Hashable,
         cache: Hashable,
-        function: StepFunction,
+        function: Callable[[Tensor, Step], Output],
         x: Tensor,
         starts: Tensor,
         end: int,
-    ) -> Tensor:
-        """`function(x, step)` replayed; the result is memory of its own.
+    ) -> Output:
+        """`function(x, step)`, a tensor or several, replayed; the result is memory of its own.
 
         Args:
             name: what the function is: calls of the same name, shapes and window share one graph.
@@ -109,14 +109,17 @@ class Replays:
         if step not in self._steps:
             c, tokens = self.target.config, x.shape[1]
 
-            def fixed(x: Tensor, starts: Tensor) -> Tensor:
+            def fixed(x: Tensor, starts: Tensor) -> Output:
                 heads = (c.n_heads, c.n_kv_heads)
                 made = Step.of_fixed_shape(self.target.cos, self.target.sin, starts, tokens, heads, window)
                 return function(x, made)
 
             self._steps[step] = self.capture(fixed, x, starts)
             self.captures += 1
-        return self._steps[step](x, starts).clone()
+        result: Output = self._steps[step](x, starts)
+        if isinstance(result, tuple):
+            return tuple(tensor.clone() for tensor in result)
+        return result.clone()
 
 
 def window_of(slots: int) -> int:
