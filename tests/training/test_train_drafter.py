@@ -14,7 +14,7 @@ SETTINGS = {
     "kind": "eagle3",
     "features": [0, 1, 2],
     "vocabulary": 100,
-    "training": {"ttt_length": 3, "tokens_per_step": 60, "epochs": 2, "evaluations": 2},
+    "training": {"ttt_length": 3, "tokens_per_step": 60, "epochs": 2, "evaluations": 2, "dtype": "float32"},
 }
 
 

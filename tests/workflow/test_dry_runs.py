@@ -187,12 +187,13 @@ def test_a_study_without_trained_drafts_needs_prompts_alone(study_at, tmp_path):
 
 def test_a_drafter_with_a_layer_of_its_own_is_trained_once_on_the_states_that_it_fuses(study_at, tmp_path):
     study = study_at(tmp_path / "study")
+    configured(study, lambda config: None)
     before = study.to_do("all_results")
     eagle = {"kind": "eagle3", "features": [2, 15, 27], "training": {"ttt_length": 3}}
 
     def change(config):
         config["drafters"]["eagle"] = eagle
-        config["drafters"]["unused"] = eagle | {"features": [1, 2]}
+        config["drafters"]["unused"] = eagle | {"features": [9]}
         config["sweeps"]["eagle"] = {"drafter": ["eagle"], "gamma": [3, 4], "policy": ["greedy"]}
 
     configured(study, change)
@@ -208,8 +209,8 @@ def test_a_drafter_with_a_layer_of_its_own_is_trained_once_on_the_states_that_it
         assert told["eagle"] == {"kind": "eagle3", "folder": "results/drafters/eagle"}
     (results,) = (line for line in done.output.splitlines() if "selfdraft results " in line)
     assert "--drafters results/drafters/eagle " in results
-    assert "results/capture/sharegpt/depth27.safetensors" in done.output
-    assert "results/capture/sharegpt/depth1.safetensors" not in done.output
+    assert "/depth27.safetensors" in done.output
+    assert "/depth9.safetensors" not in done.output
 
 
 WRONG = [

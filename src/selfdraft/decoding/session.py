@@ -144,11 +144,11 @@ class Session:
         offset: int,
         cache: KVCache,
     ) -> Output:
-        """`function(x, step)`, a tensor or several, for tokens or states `x [batch, tokens, …]`; replayed where captured.
+        """`function(x, step)` for tokens or states `x [batch, tokens, …]`; replayed where captured.
 
-        They stand from `offset` behind each row's pending token on, and never before the first token (only a row
-        that ended early has so little before it; what is computed there is filler). `name` says what the
-        function is, `cache_name` which of `new_cache`'s it writes to.
+        It gives a tensor or several. Its tokens stand from `offset` behind each row's pending token on, and never
+        before the first token (only a row that ended early has so little before it; what is computed there is
+        filler). `name` says what the function is, `cache_name` which of `new_cache`'s it writes to.
         """
         starts = [max(0, length + offset) for length in self.lengths]
         if model.replays is None:

@@ -95,7 +95,7 @@ SETTINGS = {
                 "type": "integer",
                 "minimum": 1,
             },
-            "dtype": {"description": "Of the products (float32).", "enum": ["bfloat16", "float32"]},
+            "dtype": {"description": "Of the products (auto).", "enum": ["auto", "bfloat16", "float32"]},
             "seed": {"description": "Of the order of the text (0).", "type": "integer", "minimum": 0},
         },
     },

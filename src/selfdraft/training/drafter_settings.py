@@ -32,7 +32,7 @@ class DrafterSettings:
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
     evaluations: int = 6
-    dtype: str = "float32"
+    dtype: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
