@@ -32,8 +32,9 @@ def test_twice_the_epochs_or_the_parameters_are_twice_the_work_and_the_same_star
     double = {NAME: 2 * SIZE[NAME]}
     assert COSTS.seconds({"train": 10}, CONFIG, double)["train"] == pytest.approx(10 + 2000)
     # the training tokens are read once an epoch, those of the validation split beside them
-    once, beside = CONFIG["data"]["train_tokens"], CONFIG["data"]["validation_tokens"]
-    longer = COSTS.seconds({"train": 10}, changed(training={"epochs": 2}), SIZE)["train"]
+    epochs, beside = CONFIG["training"]["epochs"], CONFIG["data"]["validation_tokens"]
+    once = epochs * CONFIG["data"]["train_tokens"]
+    longer = COSTS.seconds({"train": 10}, changed(training={"epochs": 2 * epochs}), SIZE)["train"]
     assert longer == pytest.approx(10 + 1000 * (2 * once + beside) / (once + beside))
 
 
