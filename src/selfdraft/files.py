@@ -72,6 +72,30 @@ def followed(path: str | Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def home_expanded(path: str, key: str) -> Path:
+    """`path` with its `~` or `~user` in full. Raises StudyError, naming `key`, for a user who is not known here."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise StudyError(f"{key}: {path}: {path.split('/')[0]} is the home of nobody known here") from None
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and of those in it, in the order of their paths; also where links lead out of it."""
+    found: list[Path] = []
+    root = os.path.realpath(folder)
+    seen = {root}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        found += [path for name in names if (path := Path(place, name)).is_file()]
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(place, name))
+            inside = real == root or real.startswith(root + os.sep)
+            if os.path.islink(os.path.join(place, name)) and (inside or real in seen):
+                folders.remove(name)
+            seen.add(real)
+    return sorted(found)
+
+
 @contextmanager
 def scratch_folder(path: str | Path) -> Iterator[Path]:
     """Give an empty folder beside `path`, which need not exist; it is removed after the block.

@@ -112,6 +112,13 @@ def test_a_trimmed_drafter_proposes_kept_tokens_only():
         assert {token for cycle in seen for token in cycle.tokens[: cycle.accepted]} <= set(kept.tolist())
 
 
+def test_a_draft_model_with_a_shorter_context_is_named():
+    target, short = tiny_llama(), tiny_llama(layers=1, positions=32)
+    assert len(speculate(target, ModelDrafter(target, short), [[1] * 8], GREEDY, 4, 20, generator()).tokens[0]) == 20
+    with pytest.raises(StudyError, match="draft model: its context of 32 tokens is shorter than the 33 of a prompt"):
+        speculate(target, ModelDrafter(target, short), [[1] * 8], GREEDY, 4, 21, generator())
+
+
 def test_the_most_frequent_tokens_are_counted_and_filled_up_by_id():
     counts = np.bincount([7, 7, 7, 2, 2, 9], minlength=12)
     assert most_frequent(counts, 2).tolist() == [2, 7]

@@ -167,6 +167,10 @@ def test_a_rope_of_another_kind_is_refused_by_its_name():
         ({"rope_type": "proportional"}, "rope_type: 'proportional' is not supported; one of default, linear"),
         ({"rope_type": "yarn", "original_max_position_embeddings": 64}, "rope yarn: factor: missing"),
         ({"rope_type": "default", "partial_rotary_factor": 0.5}, "partial_rotary_factor: 0.5 is not supported"),
+        ({"rope_type": "linear", "factor": 0}, "rope linear: factor: found 0, a number above 0 is right"),
+        (YARN | {"factor": "4"}, "rope yarn: factor: found '4', a number above 0 is right"),
+        (LONG | {"short_factor": [1.0] * 3}, "rope longrope: short_factor: found .*, a list of 4 numbers above 0"),
+        ([1], r"rope_type: '\[1\]' is not supported"),
     ):
         with pytest.raises(StudyError, match=said):
             LlamaConfig.from_dict({"model_type": "llama", **BASE, "rope_parameters": rope})

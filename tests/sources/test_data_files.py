@@ -52,6 +52,26 @@ def test_a_folder_of_plain_texts_is_one_document_a_file_named_by_its_place(tmp_p
     assert read(tmp_path / "news" / "art" / "1.txt")[0] == [{"id": "1", "text": "One."}]
 
 
+def test_what_a_linked_folder_holds_is_read_once_and_a_circle_ends(tmp_path):
+    disk = tmp_path / "large disk"
+    disk.mkdir()
+    (disk / "a.jsonl").write_text(lines(ROWS[:3]))
+    folder = tmp_path / "set"
+    (folder / "more").mkdir(parents=True)
+    (folder / "more" / "b.jsonl").write_text(lines(ROWS[3:]))
+    (folder / "far").symlink_to(disk)
+    (folder / "again").symlink_to(folder / "more")
+    (disk / "back").symlink_to(folder)
+    records, reading = read(folder)
+    assert records == ROWS
+    assert list(reading.origin["sha256"]) == ["far/a.jsonl", "more/b.jsonl"]
+
+
+def test_a_home_of_nobody_is_one_line(tmp_path):
+    with pytest.raises(StudyError, match=r"source\.path: ~nobody-at-all/x: ~nobody-at-all is the home of nobody known"):
+        read_source({"kind": "path", "path": "~nobody-at-all/x"}, tmp_path)
+
+
 def test_a_folder_without_data_is_an_error(tmp_path):
     (tmp_path / "a.csv").write_text("a,b")
     with pytest.raises(StudyError, match=r"no \.json, \.jsonl, \.parquet or \.txt file"):

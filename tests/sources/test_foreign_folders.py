@@ -1,6 +1,8 @@
 """Model folders as people have them: transformers on the same folder says what is right."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,30 @@ def test_a_head_that_is_not_the_embedding_is_kept_though_the_config_says_tied(st
     assert (ours - theirs).abs().max() < 1e-4
 
 
+def test_of_two_sets_of_weights_the_one_file_counts_as_in_transformers(stock):
+    state = load_file(stock / "model.safetensors")
+    save_file({name: tensor * 2 for name, tensor in state.items()}, stock / "model-00001-of-00001.safetensors")
+    names = {"weight_map": dict.fromkeys(state, "model-00001-of-00001.safetensors")}
+    (stock / "model.safetensors.index.json").write_text(json.dumps(names))
+    built = load_file(build(stock) / "model.safetensors")
+    assert all(torch.equal(built[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("name", ["cls_token", "extra_special_tokens"])
+def test_any_special_token_with_a_name_reaches_the_template(tmp_path, name):
+    stock = tiny_target(tmp_path / "stock", vocab_size=514)
+    known = name if name.endswith("_token") else "turn_token"
+    change(stock / "tokenizer_config.json", **{name: "<|turn|>" if known == name else {known: "<|turn|>"}})
+    (stock / "chat_template.jinja").write_text("{{ " + known + " }}" + CHAT_TEMPLATE)
+    assert same_ids(stock).render(CHAT).startswith("<|turn|><|im_start|>user")
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_kernel_of_the_machine_that_saved_a_folder_is_not_needed(stock, key):
+    change(stock / "config.json", **{key: "flash_attention_2", "use_cache": False, "hidden_act": "swish"})
+    assert "flash" not in (build(stock) / "config.json").read_text()
+
+
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
 def test_weights_that_are_no_numbers_are_refused_by_the_tensors_name(stock, bad):
     state = load_file(stock / "model.safetensors")
@@ -185,12 +211,32 @@ def test_only_chats_that_a_template_changes_or_refuses_are_left_out(stock):
         ("tokenizer_config.json", '{"auto_map": {}}', "auto_map: the tokenizer needs code of its own"),
         ("generation_config.json", "[]", "found a list, a JSON object is right"),
         ("tokenizer.json", "version https://git-lfs.github.com/spec/v1", "not a tokenizer"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": 5}}', "weight_map: missing"),
+        ("generation_config.json", '{"watermarking_config": {"x": 5}}', "transformers cannot read it"),
+        ("config.json", '{"model_type": "llama", "num_attention_heads": 0}', "transformers cannot read it"),
+        ("config.json", '{"model_type": "llama", "hidden_size": "64"}', "'hidden_size' expected int, got str"),
     ],
 )
 def test_a_folder_that_is_not_read_is_refused_by_file_and_key(stock, file, content, said):
     (stock / file).write_text(content)
-    with pytest.raises(StudyError, match=rf"{file}.*{said}"):
+    if file == "model.safetensors.index.json":
+        (stock / "model.safetensors").rename(stock / "model-00001-of-00001.safetensors")
+    with pytest.raises(StudyError, match=rf"{file}.*{said}") as caught:
         build(stock)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("template", ["{% for m in messages %}x", "{% turn %}", "{{ messages | unheard_of }}"])
+def test_a_template_that_is_none_is_refused_in_the_sources_name(stock, template):
+    (stock / "chat_template.jinja").write_text(template)
+    with pytest.raises(StudyError, match=rf"^{re.escape(str(stock))}: chat template: line 1: not a valid template"):
+        build(stock)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_readably(stock):
+    odd = stock.rename(stock.parent / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(StudyError, match="café: its name is not UTF-8"):
+        build(odd)
 
 
 def test_an_adapter_alone_is_called_one(stock):

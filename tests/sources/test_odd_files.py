@@ -36,10 +36,19 @@ def read(path, **source):
         json.dumps({"version": 1, "data": ROWS}, indent=1),
         json.dumps({"conversations": ROWS}),
         json.dumps(ROWS[:3]) + "\n" + json.dumps(ROWS[3:]),
+        json.dumps({"data": {"train": ROWS[:3], "test": ROWS[3:]}}),
+        json.dumps({row["id"]: {"conversations": row["conversations"]} for row in ROWS}, indent=1),
+        json.dumps({row["id"]: row["conversations"] for row in ROWS}),
+        "".join(f"\x1e{line}\n" for line in LINES),
+        "\f\n".join(LINES),
+        "\u2028".join(LINES),
     ],
-    ids=["CRLF", "CR", "joined BOMs", "commas", "one line", "indented", "wrapped", "wrapped turns' name", "two lists"],
+    ids=[
+        *("CRLF", "CR", "joined BOMs", "commas", "one line", "indented", "wrapped", "wrapped turns' name", "two lists"),
+        *("splits in a wrapper", "records by id", "turns by id", "JSON sequence", "form feeds", "line separators"),
+    ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 def test_every_arrangement_of_records_is_read_whole(tmp_path, text, encoding):
     path = tmp_path / "chats.json"
     path.write_bytes(text.encode(encoding))
@@ -103,10 +112,34 @@ def chat(*turns):
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
-@pytest.mark.parametrize("names", [("USER", "ASSISTANT"), ("Human", "AI"), ("user", "bot")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("USER", "ASSISTANT"), ("Human", "AI"), ("user", "bot"), ("Human:", "Assistant:"), ("question", "answer")),
+        *(("<|user|>", "<|assistant|>"), ("[INPUT]", "[OUTPUT]"), ("\uff35\uff53\uff45\uff52", "### Response:")),
+    ],
+)
 def test_roles_of_other_exports_are_known(names):
     found = cleaned(chat((names[0], "Q?"), (names[1], [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}])))
     assert [turn["content"] for turn in found.items[0].messages] == ["Q?", "A\nB"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *({"type": "text", "text": {"value": "A"}}, {"type": "text", "content": "A"}, {"value": "A"}, "A"),
+    ],
+)
+def test_a_part_holds_its_text_under_any_usual_key_and_empty_ones_are_nothing(part):
+    found = cleaned(chat(("user", [None, part]), ("assistant", {"content_type": "text", "parts": ["B"]})))
+    assert [turn["content"] for turn in found.items[0].messages] == ["A", "B"]
+
+
+def test_turns_in_pairs_and_turns_as_json_in_a_text_are_read():
+    pairs = {"conversation": [{"human": "Q1?", "assistant": "A1"}, {"assistant": "A2", "human": "Q2?", "lang": "en"}]}
+    packed = {"messages": json.dumps(chat(("user", "Q1?"), ("assistant", "A1 \ud83d"))["messages"])}
+    said = [[turn["content"] for turn in item.messages] for item in cleaned(pairs, packed).items]
+    assert said == [["Q1?", "A1", "Q2?", "A2"], ["Q1?", "A1 \ufffd"]]
 
 
 def test_tools_and_pictures_are_counted_and_kept_where_the_setting_says_so():
@@ -120,6 +153,12 @@ def test_tools_and_pictures_are_counted_and_kept_where_the_setting_says_so():
 def test_an_unknown_role_is_named_with_what_to_set():
     with pytest.raises(StudyError, match=r"1 unknown role narrator; roles: \{NAME: user \| assistant \| system\}"):
         cleaned(chat(("narrator", "Q?"), ("assistant", "A.")))
+
+
+def test_a_role_that_is_a_number_is_named_and_can_be_set():
+    with pytest.raises(StudyError, match="1 unknown role 0; roles"):
+        cleaned(chat((0, "Q?"), (1, "A.")))
+    assert len(cleaned(chat((0, "Q?"), (1, "A.")), **{"0": "user", "1": "assistant"}).items) == 1
 
 
 def conversation(identity, turns=2, begins_with_answer=False):

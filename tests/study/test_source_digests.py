@@ -31,6 +31,17 @@ def test_an_edit_inside_a_folder_is_seen_and_a_touched_or_hidden_file_is_not(tmp
     assert stamp_of(source, stamps)[0] not in (first[0], second[0])
 
 
+def test_an_edit_behind_a_link_is_seen(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.txt").write_text("One")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "far").symlink_to(tmp_path / "disk")
+    source = {"kind": "path", "path": str(tmp_path / "texts")}
+    first = stamp_of(source, tmp_path / "stamps")
+    (tmp_path / "disk" / "a.txt").write_text("Two")
+    assert stamp_of(source, tmp_path / "stamps")[0] != first[0]
+
+
 def test_contents_are_hashed_once_and_only_named_files_count(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("One")
     (tmp_path / "b.txt").write_text("Two")

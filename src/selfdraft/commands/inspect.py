@@ -16,8 +16,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from selfdraft.errors import StudyError
+    from selfdraft.files import home_expanded
 
-    path = Path(args.path).expanduser()
+    path = home_expanded(args.path, "path")
     if not path.exists():
         raise StudyError(f"{path}: no such file or folder")
     if is_model(path):

@@ -16,6 +16,7 @@ from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.upload import uploaded
 from selfdraft.drafters.catching_up import Behind
 from selfdraft.drafters.token_by_token import draft_token_by_token
+from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.graphs import Replays
 from selfdraft.models.linear import Linear
@@ -77,6 +78,12 @@ class ModelDrafter:
 
     def start(self, session: Session) -> None:
         self._behind, self._decided = Behind(), []
+        needed, most = session.cache.capacity, self.model.config.max_positions
+        if needed > most:
+            raise StudyError(
+                f"draft model: its context of {most} tokens is shorter than the {needed} of a prompt, its answer and a "
+                "draft; shorten them, or take a draft model with a longer context"
+            )
         self.model.reach(session.reach)
         self._cache = session.new_cache(self.model, "drafter", session.batch, session.cache.capacity)
         longest = max(map(len, session.text))

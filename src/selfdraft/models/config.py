@@ -42,7 +42,7 @@ class LlamaConfig:
         family = raw.get("model_type")
         if family not in FAMILIES:
             raise StudyError(f"{where}: model_type: {family!r} is not supported; one of {', '.join(FAMILIES)} is")
-        if raw.get("hidden_act", "silu") != "silu":
+        if raw.get("hidden_act", "silu") not in ("silu", "swish"):  # two names of one function
             raise StudyError(f"{where}: hidden_act: {raw['hidden_act']!r} is not supported; silu is")
         missing = [
             key
@@ -58,6 +58,7 @@ class LlamaConfig:
         if missing:
             raise StudyError(f"{where}: {missing[0]}: missing")
         heads = raw["num_attention_heads"]
+        head_dim = raw.get("head_dim") or raw["hidden_size"] // heads
         positions = raw.get("max_position_embeddings", 2048)
         windows = [window for window in sliding_windows(raw, family, where) if window is not None]
         return cls(
@@ -68,11 +69,11 @@ class LlamaConfig:
             n_layers=raw["num_hidden_layers"],
             n_heads=heads,
             n_kv_heads=raw.get("num_key_value_heads") or heads,
-            head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
+            head_dim=head_dim,
             norm_eps=raw.get("rms_norm_eps", 1e-6),
             # Full attention equals sliding-window attention while the window is not full.
             max_positions=min(positions, *windows) if windows else positions,
-            rope=checked_rope(rope_settings(raw, family, positions), where),
+            rope=checked_rope(rope_settings(raw, family, positions), head_dim, where),
             tied=bool(raw.get("tie_word_embeddings", False)),
             qk_norm=family == "qwen3",
         )
@@ -94,7 +95,8 @@ def rope_settings(raw: dict[str, Any], family: str, positions: int) -> dict[str,
 
     `max_position_embeddings` is kept beside them: `longrope` and `yarn` may scale by it.
     """
-    rope = dict(raw.get("rope_scaling") or raw.get("rope_parameters") or {})
+    given = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    rope = dict(given) if isinstance(given, dict) else {"rope_type": str(given)}
     rope.setdefault("rope_theta", raw.get("rope_theta", 10000.0))
     rope["rope_type"] = rope.get("rope_type", rope.pop("type", "default"))
     if rope["rope_type"] in ("llama3", "yarn", "longrope"):
@@ -105,17 +107,30 @@ def rope_settings(raw: dict[str, Any], family: str, positions: int) -> dict[str,
     return rope | {"max_position_embeddings": positions}
 
 
-def checked_rope(rope: dict[str, Any], where: str) -> dict[str, Any]:
+def checked_rope(rope: dict[str, Any], head_dim: int, where: str) -> dict[str, Any]:
     """`rope`, if it is of a kind that is supported. Raises StudyError naming the setting that is not."""
     kind = rope["rope_type"]
-    if kind not in ROPE_TYPES:
+    if not isinstance(kind, str) or kind not in ROPE_TYPES:
         raise StudyError(f"{where}: rope_type: {kind!r} is not supported; one of {', '.join(ROPE_TYPES)} is")
     for key in ROPE_TYPES[kind]:
         if key not in rope:
             raise StudyError(f"{where}: rope {kind}: {key}: missing")
+    for key in ("rope_theta", *ROPE_TYPES[kind]):
+        value = rope[key]
+        if key in ("short_factor", "long_factor"):
+            if not isinstance(value, list) or len(value) != head_dim // 2 or not all(map(is_positive, value)):
+                right = f"a list of {head_dim // 2} numbers above 0"
+                raise StudyError(f"{where}: rope {kind}: {key}: found {value!r:.60}, {right} is right")
+        elif not is_positive(value) and not (kind == "yarn" and value is None):
+            raise StudyError(f"{where}: rope {kind}: {key}: found {value!r:.60}, a number above 0 is right")
     if rope.get("partial_rotary_factor") not in (None, 1, 1.0):
         raise StudyError(f"{where}: partial_rotary_factor: {rope['partial_rotary_factor']} is not supported; 1.0 is")
     return rope
+
+
+def is_positive(value: Any) -> bool:
+    """Whether a value out of JSON is a number above 0."""
+    return type(value) in (int, float) and 0 < value < float("inf")
 
 
 def sliding_windows(raw: dict[str, Any], family: str, where: str) -> list[int | None]:

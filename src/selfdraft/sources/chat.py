@@ -19,7 +19,6 @@ from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 
 Message = dict[str, str]
-TEMPLATE_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 # Private-use characters: around what `{% generation %}` holds, and in place of an answer's text.
 BEGIN, END = "\ue002", "\ue003"
 MARKED = re.compile(f"[{BEGIN}{END}]")
@@ -82,7 +81,11 @@ class ChatTokenizer:
                 "the study needs a chat (instruct) model"
             )
         settings = read_json(folder / "tokenizer_config.json")
-        tokens = {name: token_text(settings[name]) for name in TEMPLATE_TOKENS if settings.get(name)}
+        tokens = {
+            name: token_text(value)
+            for name, value in settings.items()
+            if name.endswith("_token") and value and isinstance(value, str | dict)
+        }
         template = template_path.read_text(encoding="utf-8")
         chat = cls(tokenizer, template, tokens, [], name=str(template_path), today=today)
         chat.eos_ids = ends_of_answers(folder, chat, tokens.get("eos_token"))

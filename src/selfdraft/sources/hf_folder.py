@@ -16,6 +16,8 @@ from selfdraft.sources.plain_model import PlainModel
 from selfdraft.sources.reference import load_tokenizer, load_transformers
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# What a config.json may say of the machine it was saved on: a kernel that is not installed here.
+KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "_name_or_path")
 
 
 def read_hf_folder(folder: Path) -> PlainModel:
@@ -31,6 +33,7 @@ def read_hf_folder(folder: Path) -> PlainModel:
     generation = read_json(generation_path) if generation_path.is_file() else {}
     if not isinstance(generation, dict):
         raise StudyError(f"{generation_path}: found a {type(generation).__name__}, a JSON object is right")
+    check_generation(generation, generation_path)
     for key in ("bos_token_id", "eos_token_id"):
         if generation.get(key) is None and config.get(key) is not None:
             generation[key] = config[key]
@@ -65,21 +68,39 @@ def read_config(path: Path) -> dict[str, Any]:
 
     try:
         known = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise StudyError(f"{path}: transformers cannot read it ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # its checks raise a dozen kinds
+        raise unread(path, error) from None
     plain: dict[str, Any] = json.loads(known.to_json_string(use_diff=True))
-    plain.pop("_name_or_path", None)
+    plain = {key: value for key, value in plain.items() if key not in KERNELS}
     plain["architectures"] = config.get("architectures") or plain.get("architectures")
     return plain | {"dtype": "bfloat16", "tie_word_embeddings": bool(known.tie_word_embeddings)}
 
 
+def unread(path: Path, error: Exception) -> StudyError:
+    """The error for a file that transformers refuses, in its own words."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return StudyError(f"{path}: transformers cannot read it ({said:.300})")
+
+
+def check_generation(generation: dict[str, Any], path: Path) -> None:
+    """Raise StudyError for a generation_config.json that transformers does not take."""
+    from transformers import GenerationConfig
+
+    try:
+        GenerationConfig.from_dict(generation)
+    except Exception as error:
+        raise unread(path, error) from None
+
+
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder: those its index names, else all. Pickled weights are refused."""
+    """The safetensors files of a folder as transformers looks for them: the one file, else those its index names,
+    else all. Pickled weights are refused.
+    """
     index_path = folder / "model.safetensors.index.json"
-    if index_path.is_file():
+    if index_path.is_file() and not (folder / "model.safetensors").is_file():
         index = read_json(index_path)
         names = index.get("weight_map") if isinstance(index, dict) else None
-        if not isinstance(names, dict) or not names:
+        if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
             raise StudyError(f"{index_path}: weight_map: missing; expected {{weight: file name}}")
         files = [folder / name for name in sorted(set(names.values()))]
         if missing := [file for file in files if not file.is_file()]:

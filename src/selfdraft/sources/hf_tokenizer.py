@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
-from selfdraft.sources.chat import TEMPLATE_TOKENS, read_tokenizer
+from selfdraft.sources.chat import compile_template, read_tokenizer
 from selfdraft.sources.plain_model import check_single_template
 from selfdraft.sources.reference import load_tokenizer
 
@@ -41,8 +41,10 @@ def read_hf_tokenizer(folder: Path) -> ReadTokenizer:
             raise StudyError(f"{folder / name}: auto_map: the tokenizer needs code of its own, and none is run")
     try:
         stock = load_tokenizer(folder)
-        special = {name: str(getattr(stock, name)) for name in TEMPLATE_TOKENS if getattr(stock, name, None)}
-        return ReadTokenizer(plain_json(stock), check_single_template(stock.chat_template, folder), special)
+        template = check_single_template(stock.chat_template, folder)
+        special = {name: str(text) for name, text in stock.special_tokens_map.items()}
+        compile_template(template, f"{folder}: chat template")
+        return ReadTokenizer(plain_json(stock), template, special)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
         said = str(error).strip().splitlines()
         raise StudyError(

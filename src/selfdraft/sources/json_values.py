@@ -16,9 +16,9 @@ from selfdraft.sources.readable import whole_pairs
 from selfdraft.sources.text_encoding import Lines
 from selfdraft.sources.wrappers import lists_of_cut
 
-SPACE = " \t\r\n"
-LEADING = ", \t\r\n\ufeff"  # what may stand before the first value
-BETWEEN = re.compile(r"[ \t\r\n,\ufeff]*")
+SPACE = " \t\r\n\v\f\x1e\x85\u2028\u2029"  # also what other programs end lines and records with
+LEADING = f",\ufeff{SPACE}"  # what may stand before the first value
+BETWEEN = re.compile(f"[{LEADING}]*")
 HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # also the halves of whole pairs, which are joined when they are read
 TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*("?)|[{\[]|[}\]]|[^\s"{}\[\]]+', re.DOTALL)
 PARTNER = {"}": "{", "]": "["}

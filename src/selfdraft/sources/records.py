@@ -94,19 +94,42 @@ def unwrapped(values: Iterator[Any]) -> Iterator[Any]:
     yield from values
 
 
-def wrapped_lists(value: Any) -> list[list[Any]]:
-    """The lists of records inside an object: under a usual name, or the only thing in it; not a record's own turns."""
+def wrapped_lists(value: Any, deeper: bool = True) -> list[list[Any]]:
+    """The lists of records inside an object: under a usual name, or the only thing in it; not a record's own turns.
+
+    Also one level `deeper`, and records that the object holds by their ids.
+    """
     if not isinstance(value, dict):
         return []
-    return [
-        inner
-        for key, inner in value.items()
-        if isinstance(inner, list)
-        and inner
-        and (str(key).lower() in WRAPPERS or len(value) == 1)
-        and all(isinstance(element, dict | list) or element is None for element in inner)
-        and not any(is_turn(element) for element in inner)
-    ]
+    if named := named_records(value):
+        return [named]
+    found: list[list[Any]] = []
+    for key, inner in value.items():
+        if str(key).lower() not in WRAPPERS and len(value) > 1:
+            continue
+        if isinstance(inner, dict):
+            found += wrapped_lists(inner, deeper=False) if deeper else []
+        elif (
+            isinstance(inner, list)
+            and inner
+            and all(isinstance(element, dict | list) or element is None for element in inner)
+            and not any(is_turn(element) for element in inner)
+        ):
+            found.append(inner)
+    return found
+
+
+def named_records(value: dict[Any, Any]) -> list[Any]:
+    """The records of {id: record, …} or {id: turns, …}, with their ids; none if the object is anything else."""
+    inner = list(value.values())
+    if len(inner) < 2:
+        return []
+    if all(isinstance(turns, list) and turns and all(map(is_turn, turns)) for turns in inner):
+        return [{"id": key, "conversations": turns} for key, turns in value.items()]
+    alike = all(isinstance(record, dict) and record.keys() == inner[0].keys() for record in inner)
+    if not alike or any(is_turn(record) for record in inner):
+        return []
+    return [{"id": key, **record} for key, record in value.items()]
 
 
 def parquet_records(path: Path, losses: Losses) -> Iterator[Any]:

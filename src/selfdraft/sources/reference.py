@@ -23,11 +23,18 @@ def quiet_transformers() -> None:
 
 def load_transformers(folder: str | Path, dtype: torch.dtype = torch.bfloat16) -> Any:
     """The model of `folder` as transformers' own causal LM class, on the CPU, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     quiet_transformers()
+    config: Any = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    config._attn_implementation = "sdpa"  # the usual one, whatever the machine had that the folder was saved on
     model = AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        str(folder),
+        config=config,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
     )
     return model.eval()
 

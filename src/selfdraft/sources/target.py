@@ -18,6 +18,7 @@ from selfdraft.sources.gguf_model import read_gguf
 from selfdraft.sources.hf_folder import read_hf_folder
 from selfdraft.sources.likeness import check_likeness
 from selfdraft.sources.plain_model import PlainModel
+from selfdraft.sources.readable import readable_name
 
 MODEL_FILES = [
     "config.json",
@@ -98,6 +99,7 @@ FILES = (
 
 def read_model(path: Path, files: Sequence[str] | None) -> PlainModel:
     """Read a GGUF file, or a Hugging Face folder, or the one GGUF file of a folder that `files` names."""
+    refuse_unreadable(path)
     named = [path / name for name in files or () if name.endswith(".gguf")] if path.is_dir() else [path]
     if not named and not (path / "config.json").is_file():
         named = sorted(path.glob("*.gguf"))
@@ -110,6 +112,13 @@ def read_model(path: Path, files: Sequence[str] | None) -> PlainModel:
     else:
         model = read_hf_folder(path)
     return checked(model, path)
+
+
+def refuse_unreadable(path: Path) -> None:
+    """Raise StudyError for a path that is no UTF-8: the libraries that open tokenizers and weights cannot."""
+    shown = readable_name(str(path))
+    if shown != str(path):
+        raise StudyError(f"{shown}: its name is not UTF-8, which tokenizers and safetensors need; rename it")
 
 
 def checked(model: PlainModel, path: Path) -> PlainModel:

@@ -13,7 +13,7 @@ MARKS = {  # UTF-32's first: they begin as UTF-16's do
 }
 LOOKED_AT = 64  # bytes by which a text of two or four bytes a character is known
 WINDOWS = "read as Windows-1252, not being UTF-8"
-UNMARKED = "read as UTF-16, by its zero bytes"
+UNMARKED = "read as UTF-16 or UTF-32, by its zero bytes"
 REPLACED = "broken characters replaced"
 
 
@@ -23,6 +23,10 @@ def wide_encoding(head: bytes) -> tuple[str | None, bool]:
         if head.startswith(mark):
             return encoding, True
     head = head[:LOOKED_AT]
+    for encoding, first in (("utf-32-le", 0), ("utf-32-be", 3)):
+        empty = b"".join(head[place::4] for place in range(4) if place != first)
+        if len(head) >= 16 and empty.count(0) > 0.85 * len(empty) and head[first::4].count(0) == 0:
+            return encoding, False
     for encoding, empty, full in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
         if len(head) >= 8 and empty.count(0) > 0.7 * len(empty) and full.count(0) == 0:
             return encoding, False

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdraft.errors import StudyError
-from selfdraft.files import sha256_of, whole_file
+from selfdraft.files import files_below, home_expanded, sha256_of, whole_file
 
 STAMPS = Path(".snakemake/sources")
 
@@ -26,7 +26,7 @@ def files_on_disk(source: Mapping[str, Any], stamps: Path = STAMPS) -> list[str]
     """
     if source["kind"] != "path":
         return []
-    place = Path(source["path"]).expanduser()
+    place = home_expanded(source["path"], "source.path")
     if not place.exists():
         return []
     name = hashlib.sha256(os.fsencode(place.absolute())).hexdigest()[:16]
@@ -60,8 +60,7 @@ def _files(place: Path, names: list[str] | None) -> list[Path]:
         return [place]
     if names:
         return [place / name for name in sorted(names) if (place / name).is_file()]
-    there = (file for file in place.rglob("*") if file.is_file())
-    return sorted(file for file in there if not any(part.startswith(".") for part in file.relative_to(place).parts))
+    return [file for file in files_below(place) if not any(p.startswith(".") for p in file.relative_to(place).parts)]
 
 
 def _known(kept: Path) -> dict[str, list[Any]]:

@@ -42,6 +42,8 @@ def made(chat, *records, **options):
         ({"instruction": "Add.", "input": "1 and 2", "output": "3"}, "record0", "Add.\n\n1 and 2"),
         ({"instruction": "Wait.", "input": "", "output": "…"}, "record0", "Wait."),
         ({"prompt": [{"role": "system", "content": "Hm."}, {"role": "user", "content": "Why?"}]}, "record0", "Why?"),
+        ({"messages": [{"role": "USER", "content": [{"type": "text", "text": "Why?"}]}]}, "record0", "Why?"),
+        ({"conversations": [{"from": "gpt", "value": "Hm."}, {"from": "human", "value": "Why?"}]}, "record0", "Why?"),
     ],
 )
 def test_the_first_question_goes_through_the_template(chat, record, identity, text):

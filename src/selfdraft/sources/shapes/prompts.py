@@ -9,12 +9,15 @@ from selfdraft.sources.chat import TemplateError
 from selfdraft.sources.plain_text import clean_plain
 from selfdraft.sources.shapes.shape import Making, Row
 from selfdraft.sources.sifting import MISSING, Fields, Sifted, Texts, sift
+from selfdraft.sources.turns import COLUMNS as TURN_COLUMNS
+from selfdraft.sources.turns import role_of, text_of
 
 COLUMNS = {
-    "prompt": ("turns", "prompt", "question", "instruction"),
+    "prompt": ("turns", "prompt", "question", "instruction", "messages", "conversation", "conversations"),
     "input": ("input",),
     "entry_point": ("entry_point",),
 }
+TURN = Fields(TURN_COLUMNS, {}, "prompts")
 FEWEST_WORDS = 12  # of a question whose language can be told: "x + y = 4z, express y in z" is no Spanish
 CODE_INSTRUCTION = "Complete this Python function. Answer with the whole function."
 
@@ -77,10 +80,16 @@ class Prompts:
 
 
 def first_turn(value: Any) -> str | None:
-    """The first of several turns, or the one text: as texts, or as {role, content} messages."""
+    """What a user says first of several turns, or the one text: as texts, or as messages of a role."""
     if isinstance(value, list) and value:
-        users = [turn for turn in value if not isinstance(turn, dict) or turn.get("role", "user") in ("user", "human")]
-        value = users[0] if users else None
+        value = next((turn for turn in value if not isinstance(turn, dict) or role_of(who(turn), {}) == "user"), None)
     if isinstance(value, dict):
-        value = value.get("content")
+        text, foreign = text_of(TURN.get(value, "text"))
+        value = None if foreign else text
     return value if isinstance(value, str) else None
+
+
+def who(turn: dict[str, Any]) -> str:
+    """Who says a turn; a turn without a role is the user's."""
+    role = TURN.get(turn, "role")
+    return role if isinstance(role, str) else "user" if role is None else ""
