@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 
 import pyarrow.parquet
 import pytest
@@ -107,6 +108,18 @@ def test_a_named_split_of_a_folder_is_read_and_only_so_much_of_it(tmp_path):
     assert read(tmp_path / "set", split="test")[0] == ROWS[::-1]
     assert read(tmp_path / "set", split="test", max_records=2)[0] == ROWS[:3:-1]
     assert read(tmp_path / "set", split="test", files=["train.jsonl"])[0] == ROWS
+
+
+@pytest.mark.parametrize("files", [{}, {"files": ["train.jsonl"]}])
+def test_a_split_is_read_anew_after_an_edit_that_size_and_time_do_not_tell(tmp_path, files):
+    (tmp_path / "set").mkdir()
+    file = tmp_path / "set" / "train.jsonl"
+    file.write_text(lines(ROWS))
+    assert read(tmp_path / "set", split="train", **files)[0] == ROWS
+    times = file.stat()
+    file.write_text(lines(ROWS[::-1]))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert read(tmp_path / "set", split="train", **files)[0] == ROWS[::-1]
 
 
 def test_the_beginning_of_a_large_hub_set_is_streamed_and_not_downloaded(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A data `source` -> a stream of records, whatever files it comes in."""
 
+import hashlib
 import os
 import re
 from collections import Counter
@@ -62,9 +63,13 @@ def read_source(source: Mapping[str, Any], cache_dir: str | Path, max_records: i
     if beside:
         losses.changed[BESIDE] += beside
     # Of many files of a package one sum is known: the wheel's, which `fetch` has checked.
-    origin = fetched.origin if fetched.files else {**fetched.origin, "sha256": sums_of(files, fetched.path)}
+    sums = {} if fetched.files else sums_of(files, fetched.path)
+    origin = fetched.origin if fetched.files else {**fetched.origin, "sha256": sums}
     if by_split:
-        records = rows_by_split(fetched.path, files, source, Path(cache_dir), bool(max_records))
+        # The library knows a file that it has read by its time: another content gets another place.
+        digest = hashlib.sha256(repr(sorted(sums.items())).encode(errors="surrogateescape")).hexdigest()[:16]
+        kept = Path(cache_dir) / "datasets" / digest
+        records = rows_by_split(fetched.path, files, source, kept, bool(max_records))
     else:
         records = records_of_all(files, fetched.path, losses)
     return Reading(islice(records, max_records), losses, origin)
@@ -150,11 +155,11 @@ def streamed_from_hub(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_by_split(
-    path: Path, files: list[Path], source: Mapping[str, Any], cache_dir: Path, streaming: bool
+    path: Path, files: list[Path], source: Mapping[str, Any], kept: Path, streaming: bool
 ) -> Iterator[Any]:
-    """Rows through the `datasets` library, from files that are on this disk already."""
+    """Rows through the `datasets` library, which keeps its own form of them in `kept`, from files on this disk."""
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
-    options = {**split_of(source), "cache_dir": str(cache_dir / "datasets"), "streaming": streaming}
+    options = {**split_of(source), "cache_dir": str(kept), "streaming": streaming}
     if path.is_dir() and "files" not in source:
         return hub_rows(str(path), **options)
     kind = {".parquet": "parquet", ".txt": "text"}.get(plain_suffix(files[0]), "json")

@@ -2,7 +2,7 @@
 
 Snakemake looks at the time of a folder, which an edited file inside does not change, and takes braces in a path
 for wildcards. So rules have a file below .snakemake as input: it is written anew when a name, a size or the
-content of what the source holds is another one. Contents are hashed once for a path, size and time.
+content of what the source holds is another one. Contents are hashed once for a path, size and times.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ def files_on_disk(source: Mapping[str, Any], stamps: Path = STAMPS) -> list[str]
     for file in files:
         found = file.stat()
         inside = os.fsencode(file.relative_to(place)).hex()
-        state = [found.st_size, found.st_mtime_ns]
-        digest = known[inside][2] if known.get(inside, [])[:2] == state else sha256_of(file)
+        state = [found.st_size, found.st_mtime_ns, found.st_ctime_ns]  # a change's time cannot be set back
+        digest = known[inside][3] if known.get(inside, [])[:3] == state else sha256_of(file)
         current[inside] = [*state, digest]
         lines.update(f"{inside} {found.st_size} {digest}\n".encode())
     text = f"{lines.hexdigest()}  {len(files)} files\n"
