@@ -37,6 +37,7 @@ def place(tmp_path_factory, study_at):
         chats = tiny_conversations("chats.json", 60)
         source = {"kind": "path", "path": str(chats)}
         os.symlink(target, "T")
+        tiny_target("models/my-model")
         run(
             *["data", "--name", "chats", "--target", "T", "--out-dir", "results/data/chats", "--settings"],
             DATA,
