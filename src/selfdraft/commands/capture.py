@@ -2,6 +2,8 @@
 
 import argparse
 
+from selfdraft.commands.options import add_dtype, add_place
+
 HELP_DATA = "folder made by `selfdraft data`"
 HELP_TARGET = "folder made by `selfdraft target`"
 
@@ -14,9 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help="another model of the same vocabulary to learn from, a folder like --target")
     parser.add_argument("--cache-dir", help="keep states here by model and text, and compute only what is missing")
     parser.add_argument("--out-dir", required=True, help="folder to write")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of the teacher pass")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    add_dtype(parser, "the teacher pass")
+    add_place(parser)
 
 
 def run(args: argparse.Namespace) -> None:

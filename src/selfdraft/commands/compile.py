@@ -3,6 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_TARGET
+from selfdraft.commands.options import add_dtype, add_origin, add_place
 
 DEFAULTS = {"context": 256, "steps": 50, "batch": 1}
 
@@ -12,12 +13,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depths", type=int, nargs="+", help="layers run before norm and head (default: all)")
     parser.add_argument("--modes", nargs="+", help="eager, compile, compile reduce-overhead, cuda graph (default: all)")
     parser.add_argument("--settings", default="{}", help="context, steps and batch as JSON")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of all modes")
-    parser.add_argument("--commit", default="", help="git commit, written into every row")
-    parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
+    add_dtype(parser, "all modes")
+    add_origin(parser)
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    add_place(parser)
 
 
 def run(args: argparse.Namespace) -> None:

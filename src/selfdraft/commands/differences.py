@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from selfdraft.commands.options import add_origin
 from selfdraft.commands.results import bootstrap_settings
 from selfdraft.errors import StudyError
 
@@ -13,8 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{kind}", type=Path, help=f"raw {kind} table (left out: not measured)")
     parser.add_argument("--sweeps", required=True, help="the config's `sweeps` section as JSON")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
-    parser.add_argument("--commit", default="", help="git commit, written into every row")
-    parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
+    add_origin(parser)
     parser.add_argument("--out", type=Path, required=True, help="differences.csv")
     parser.add_argument("--spread", type=Path, help="seed_spread.csv (left out: not written)")
 

@@ -3,7 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
-from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
+from selfdraft.commands.options import add_place, add_points
 
 DEFAULTS = {"prompts": 100, "max_new_tokens": 128, "batch": 16}
 
@@ -11,15 +11,11 @@ DEFAULTS = {"prompts": 100, "max_new_tokens": 128, "batch": 16}
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
-    parser.add_argument("--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`")
-    parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
-    parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
-    parser.add_argument("--points", required=True, help=HELP_POINTS)
+    add_points(parser)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "auto"], help="number formats to compare in")
     parser.add_argument("--settings", default="{}", help="the config's `identity` section as JSON")
     parser.add_argument("--out", required=True, help="CSV file to write: a row per drafter, dtype and prompt")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    add_place(parser)
 
 
 def run(args: argparse.Namespace) -> None:

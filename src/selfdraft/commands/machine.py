@@ -2,11 +2,12 @@
 
 import argparse
 
+from selfdraft.commands.options import add_place
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="JSON file to write")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    add_place(parser)
 
 
 def run(args: argparse.Namespace) -> None:

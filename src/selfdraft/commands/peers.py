@@ -3,6 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.commands.options import add_place
 from selfdraft.threads import HELP as HELP_THREADS
 
 DEFAULTS = {"prompts": 8, "groups": 8, "max_new_tokens": 128, "layer": 0, "gamma": 4, "max_ngram": 2, "seed": 0}
@@ -16,8 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1], help="batch sizes, one after the other")
     parser.add_argument("--draft-model", help="folder of a smaller model with the same tokenizer (left out: none)")
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help=HELP_THREADS)
+    add_place(parser, HELP_THREADS)
 
 
 def run(args: argparse.Namespace) -> None:

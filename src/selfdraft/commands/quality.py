@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.commands.options import add_dtype, add_place
 from selfdraft.evaluation.kept import HELP_CODE, HELP_KEPT
 
 
@@ -15,9 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kept-dir", help=HELP_KEPT)
     parser.add_argument("--code", help=HELP_CODE)
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of the computation")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    add_dtype(parser, "the computation")
+    add_place(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from selfdraft.commands.options import add_origin
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 
@@ -22,8 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--machine", type=Path, help="machine.json, for mbu (left out: mbu is empty)")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
-    parser.add_argument("--commit", default="", help="git commit, written into every row")
-    parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
+    add_origin(parser)
     parser.add_argument("--out", type=Path, required=True, help="results.csv")
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
-from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
+from selfdraft.commands.options import add_dtype, add_place, add_points, add_policy
 from selfdraft.threads import HELP as HELP_THREADS
 
 DEFAULTS = {"contexts": [80, 260], "rounds": 5, "seed": 0}
@@ -12,17 +12,12 @@ DEFAULTS = {"contexts": [80, 260], "rounds": 5, "seed": 0}
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
-    parser.add_argument("--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`")
-    parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
-    parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
-    parser.add_argument("--points", required=True, help=HELP_POINTS)
-    parser.add_argument("--policy", required=True, help="the policy's name")
-    parser.add_argument("--policy-settings", required=True, help="temperature, top_p, top_k as JSON")
+    add_points(parser)
+    add_policy(parser)
     parser.add_argument("--settings", default="{}", help="the config's `steps` section as JSON")
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of all steps")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help=HELP_THREADS)
+    add_dtype(parser, "all steps")
+    add_place(parser, HELP_THREADS)
 
 
 def run(args: argparse.Namespace) -> None:

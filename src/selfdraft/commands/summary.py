@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from selfdraft.commands.options import add_origin
+
 KINDS = ("batch", "peers", "identity")
 
 
@@ -10,8 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=KINDS, help="what the raw rows are of")
     parser.add_argument("--table", type=Path, required=True, help="CSV file that the stage wrote")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
-    parser.add_argument("--commit", default="", help="git commit, written into every row")
-    parser.add_argument("--config-hash", default="", help="hash of the config, written into every row")
+    add_origin(parser)
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
 
 

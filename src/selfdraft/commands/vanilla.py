@@ -3,6 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.commands.options import add_place
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,8 +11,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help=HELP_DATA)
     parser.add_argument("--settings", default="{}", help="the config's `acceptance` section as JSON")
     parser.add_argument("--out", required=True, help="JSON file to write")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    add_place(parser)
 
 
 def run(args: argparse.Namespace) -> None:
