@@ -63,6 +63,8 @@ class ModelDrafter:
         rows, wanted = model.config.vocab_size, target.config.vocab_size
         if kept_ids is None and rows != wanted:
             kept_ids = torch.arange(min(rows, wanted))
+        elif kept_ids is not None:
+            kept_ids = kept_ids[kept_ids < rows]
         self.model, self.head, self.kept_ids = model, model.head, None
         self.stopping = stopping if stopping is not None and stopping.active else None
         if kept_ids is not None:
