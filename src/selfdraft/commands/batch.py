@@ -3,7 +3,8 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
-from selfdraft.commands.options import add_dtype, add_place, add_points, add_policy
+from selfdraft.commands.drafters import add_points
+from selfdraft.commands.options import add_dtype, add_place, add_policy
 from selfdraft.threads import HELP as HELP_THREADS
 
 DEFAULTS = {"batches": 8, "max_new_tokens": 48, "seed": 0}

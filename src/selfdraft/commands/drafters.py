@@ -1,5 +1,6 @@
 """From the options that name drafts and ways of drafting to the drafters that a stage measures."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +38,14 @@ class PointOption(NamedTuple):
     name: str
     gamma: int
     drafting: str
+
+
+def add_points(parser: argparse.ArgumentParser) -> None:
+    """The options `--checkpoints`, `--drafters`, `--drafting` and `--points`: what is measured."""
+    parser.add_argument("--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`")
+    parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
+    parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
+    parser.add_argument("--points", required=True, help=HELP_POINTS)
 
 
 def point_list(text: str, option: str) -> list[PointOption]:

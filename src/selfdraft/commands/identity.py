@@ -3,7 +3,8 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
-from selfdraft.commands.options import add_place, add_points
+from selfdraft.commands.drafters import add_points
+from selfdraft.commands.options import add_place
 
 DEFAULTS = {"prompts": 100, "max_new_tokens": 128, "batch": 16}
 

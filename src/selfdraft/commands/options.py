@@ -2,8 +2,6 @@
 
 import argparse
 
-from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING, HELP_POINTS
-
 OWN_THREADS = "CPU threads (default: torch's own choice)"
 
 
@@ -16,14 +14,6 @@ def add_place(parser: argparse.ArgumentParser, threads: str = OWN_THREADS) -> No
     """`--device` and `--threads`, where it is computed; `threads` is the latter's help."""
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
     parser.add_argument("--threads", type=int, help=threads)
-
-
-def add_points(parser: argparse.ArgumentParser) -> None:
-    """`--checkpoints`, `--drafters`, `--drafting` and `--points`: what is measured."""
-    parser.add_argument("--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`")
-    parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
-    parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
-    parser.add_argument("--points", required=True, help=HELP_POINTS)
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
