@@ -156,6 +156,21 @@ def test_the_end_of_the_tokenizer_and_of_the_template_end_an_answer_too(stock):
     assert [token for token, bit in zip(ids, mask, strict=True) if bit][-1] == 2
 
 
+@pytest.mark.parametrize("special", [True, False])
+def test_an_end_that_was_added_to_the_vocabulary_is_one_whether_special_or_not(tmp_path, special):
+    stock = tiny_target(tmp_path / "stock", vocab_size=514)
+    tokenizer = Tokenizer.from_file(str(stock / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken("<|over|>", special=special)])
+    tokenizer.save(str(stock / "tokenizer.json"))
+    change(stock / "generation_config.json", eos_token_id=0)
+    change(stock / "tokenizer_config.json", eos_token="<|endoftext|>")
+    (stock / "chat_template.jinja").write_text(CHAT_TEMPLATE.replace("<|im_end|>", "<|over|>"))
+    chat = same_ids(stock)
+    assert chat.eos_ids == [0, 512]
+    ids, mask = AnswerMask(chat).tokens(CHAT)
+    assert [token for token, bit in zip(ids, mask, strict=True) if bit][-1] == 512
+
+
 def test_white_space_before_the_end_of_an_answer_is_a_label_with_it(stock):
     (stock / "chat_template.jinja").write_text(
         "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content + ' [/INST]' }}"
@@ -215,6 +230,7 @@ def test_only_chats_that_a_template_changes_or_refuses_are_left_out(stock):
         ("generation_config.json", '{"watermarking_config": {"x": 5}}', "transformers cannot read it"),
         ("config.json", '{"model_type": "llama", "num_attention_heads": 0}', "transformers cannot read it"),
         ("config.json", '{"model_type": "llama", "hidden_size": "64"}', "'hidden_size' expected int, got str"),
+        ("config.json", '{"model_type": "llama", "max_position_embeddings": 0}', "max_position_embeddings: found 0"),
     ],
 )
 def test_a_folder_that_is_not_read_is_refused_by_file_and_key(stock, file, content, said):
@@ -235,8 +251,9 @@ def test_a_template_that_is_none_is_refused_in_the_sources_name(stock, template)
 
 def test_a_folder_whose_name_is_not_utf8_is_refused_readably(stock):
     odd = stock.rename(stock.parent / os.fsdecode(b"caf\xe9"))
-    with pytest.raises(StudyError, match="café: its name is not UTF-8"):
-        build(odd)
+    for source, out in ((odd, odd.parent / "out"), (odd.parent, odd)):
+        with pytest.raises(StudyError, match="café: its name is not UTF-8"):
+            build_target("tiny", {"kind": "path", "path": str(source)}, out, odd.parent)
 
 
 def test_an_adapter_alone_is_called_one(stock):

@@ -8,6 +8,7 @@ from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,11 @@ class LlamaConfig:
             raise StudyError(f"{where}: model_type: {family!r} is not supported; one of {', '.join(FAMILIES)} is")
         if raw.get("hidden_act", "silu") not in ("silu", "swish"):  # two names of one function
             raise StudyError(f"{where}: hidden_act: {raw['hidden_act']!r} is not supported; silu is")
-        missing = [
-            key
-            for key in (
-                "vocab_size",
-                "hidden_size",
-                "intermediate_size",
-                "num_hidden_layers",
-                "num_attention_heads",
-            )
-            if key not in raw
-        ]
-        if missing:
+        if missing := [key for key in SIZES if key not in raw]:
             raise StudyError(f"{where}: {missing[0]}: missing")
+        for key in (*SIZES, "max_position_embeddings"):
+            if key in raw and (type(raw[key]) is not int or raw[key] < 1):
+                raise StudyError(f"{where}: {key}: found {raw[key]!r:.60}, a whole number above 0 is right")
         heads = raw["num_attention_heads"]
         head_dim = raw.get("head_dim") or raw["hidden_size"] // heads
         positions = raw.get("max_position_embeddings", 2048)

@@ -129,13 +129,17 @@ class ChatTokenizer:
         return text, spans
 
     def turn_end(self) -> int | None:
-        """The control token that the template writes behind an answer, white space aside; None if there is none."""
+        """The token that the template writes behind an answer, white space aside; None if there is none.
+
+        One that was added to the vocabulary, be it marked as a control token or not.
+        """
         chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": BEGIN}]
         try:
             behind = self.render(chat).rpartition(BEGIN)[2].lstrip()
         except StudyError:
             return None
-        ends = [token for token in self.special_tokens if behind.startswith(token)]
+        added = (token.content for token in self.tokenizer.get_added_tokens_decoder().values())
+        ends = [token for token in added if behind.startswith(token)]
         found = max(ends, key=len, default="")
         number = self.tokenizer.token_to_id(found) if found and found != self._tokens.get("bos_token") else None
         return None if number is None else int(number)

@@ -47,6 +47,7 @@ def build_target(
     a layer outside the model, an unreadable source, a model that is no chat model or not of a known
     family, and one whose logits or token ids here are not transformers'; then nothing is written.
     """
+    refuse_unreadable(Path(out_dir))
     fetched = fetch(source, cache_dir, "model", MODEL_FILES)
     model = read_model(fetched.path, source.get("files"))
     check_layers(layers, model.config["num_hidden_layers"])
