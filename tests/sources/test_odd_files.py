@@ -56,6 +56,12 @@ def test_every_arrangement_of_records_is_read_whole(tmp_path, text, encoding):
     assert (records, losses.reasons) == (ROWS, [])
 
 
+def test_one_record_whose_parts_are_alike_stays_one(tmp_path):
+    record = {"prompt": {"text": "Q?", "lang": "en"}, "answer": {"text": "A.", "lang": "en"}}
+    (tmp_path / "one.json").write_text(json.dumps(record, indent=1))
+    assert read(tmp_path / "one.json")[0] == [record]
+
+
 def test_lines_in_windows_letters_are_read_and_counted_and_damaged_utf8_is_not_taken_for_them(tmp_path):
     path = tmp_path / "old.jsonl"
     path.write_bytes("\n".join(LINES).encode("cp1252") + b"\n" + '{"id": "d", "text": "é é é'.encode() + b'\xff"}\n')

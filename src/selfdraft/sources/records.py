@@ -12,6 +12,7 @@ from selfdraft.sources.packed_files import open_bytes, open_lines, plain_suffix,
 from selfdraft.sources.text_encoding import whole_text
 from selfdraft.sources.wrappers import WRAPPERS
 
+MOST_PARTS = 4
 JSON_KINDS = (".json", ".jsonl", ".ndjson")
 POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -129,6 +130,8 @@ def named_records(value: dict[Any, Any]) -> list[Any]:
     alike = all(isinstance(record, dict) and record.keys() == inner[0].keys() for record in inner)
     if not alike or any(is_turn(record) for record in inner):
         return []
+    if len(inner) <= MOST_PARTS and not any(isinstance(part, list) for part in inner[0].values()):
+        return []  # one record, whose few parts are alike: {prompt: {text, language}, answer: {text, language}}
     return [{"id": key, **record} for key, record in value.items()]
 
 
