@@ -196,6 +196,13 @@ def test_a_template_that_marks_answers_gives_the_mask(stock):
     assert AnswerMask(chat).tokens(messages) == (found["input_ids"], found["assistant_masks"])
 
 
+def test_a_mark_in_a_comment_is_none(stock):
+    (stock / "chat_template.jinja").write_text("{# {% generation %} is for trainers #}" + CHAT_TEMPLATE)
+    chat = ChatTokenizer.from_folder(build(stock))
+    ids, mask = AnswerMask(chat).tokens(CHAT)
+    assert chat.decode([t for t, bit in zip(ids, mask, strict=True) if bit]) == "Hi there<|im_end|>"
+
+
 def test_only_chats_that_a_template_changes_or_refuses_are_left_out(stock):
     from selfdraft.sources.shapes.conversations import Conversations
     from selfdraft.sources.shapes.shape import Making

@@ -55,9 +55,19 @@ class ChatTokenizer:
         self.name = name
         added = tokenizer.get_added_tokens_decoder().values()
         self.special_tokens = sorted(token.content for token in added if token.special)
-        self.marks_answers = bool(GENERATION.search(template))
+        self._has_tag = bool(GENERATION.search(template))
         self._tokens = template_tokens
         self._template = compile_template(template, name, today)
+
+    @cached_property
+    def marks_answers(self) -> bool:
+        """Whether the template marks answers itself: the tag stands in it, and not only in a comment."""
+        if not self._has_tag:
+            return False
+        try:
+            return bool(self.marked([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hi"}])[1])
+        except TemplateError:
+            return True
 
     @cached_property
     def lead(self) -> list[int]:
