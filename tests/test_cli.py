@@ -361,7 +361,7 @@ def test_a_batch_of_prompts_is_answered_as_each_alone(study, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--lookup", "2", "--checkpoint", "x"], "--checkpoint and --lookup: there are 2 drafters"),
+        (["--draft-model", "y", "--checkpoint", "x"], "--checkpoint and --draft-model: there are 2 drafters"),
         (["--lookup", "2", "--adapt"], "lookup has no confidence, no step to save and no head to trim"),
         (["--lookup", "0"], "max_ngram: 0 is not ≥ 1"),
         (["--draft-model", "nowhere"], "nowhere/tokenizer.json: file not found"),

@@ -18,6 +18,7 @@ from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.hybrid import HybridDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.drafters.model import ModelDrafter
 
@@ -46,6 +47,8 @@ def drafter_of(kind, length="fixed", trimmed=False):
     if kind == "eagle3":
         draft = moved_eagle3(TARGET, (0, 1, 2), torch.arange(VOCAB), True, True, 0.3)
         return Eagle3Drafter(TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt)
+    if kind == "hybrid":
+        return HybridDrafter(LookupDrafter(2, 2), drafter_of("eagle3", length, trimmed), 3)
     draft = perturbed_exit(TARGET, 0, kind, 0.3)
     return ExitDrafter(TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt)
 
@@ -110,10 +113,11 @@ COVERING = [
     ("model", "greedy", 4, "fixed", False),
     ("lookup", "greedy", 2, "fixed", False),
     ("eagle3", "greedy", 3, "fixed", False),
+    ("hybrid", "greedy", 4, "fixed", False),
 ]
 EVERY = [
     (kind, policy, gamma, length, trimmed)
-    for kind in (*CAPACITIES, "model", "lookup", "eagle3")
+    for kind in (*CAPACITIES, "model", "lookup", "eagle3", "hybrid")
     for policy in POLICIES
     for gamma in range(1, 9)
     for length in (("fixed", "confident", "adapt") if kind != "lookup" else ("fixed",))
@@ -135,7 +139,7 @@ def test_the_loop_samples_from_the_target(kind, policy, gamma, length, trimmed):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("kind", ["head_block", "lookup", "eagle3"])
+@pytest.mark.parametrize("kind", ["head_block", "lookup", "eagle3", "hybrid"])
 def test_small_batches_sample_from_the_target_too(kind, batch):
     check(kind, "t1", 3, "fixed", False, generations=1500 * batch, batch=batch)
 
@@ -148,7 +152,7 @@ def test_every_combination_samples_from_the_target(kind, policy, gamma, length, 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("kind", [*CAPACITIES, "model", "lookup"])
+@pytest.mark.parametrize("kind", [*CAPACITIES, "model", "lookup", "eagle3", "hybrid"])
 def test_small_batches_at_full_size(kind, batch):
     check(kind, "t0.7", 4, "fixed", False, batch=batch)
 

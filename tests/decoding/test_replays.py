@@ -12,6 +12,7 @@ from selfdraft.decoding.loop import cycles, speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.drafters.hybrid import HybridDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.drafters.model import ModelDrafter
 from selfdraft.errors import StudyError
@@ -46,6 +47,7 @@ class Fixed:
 def drafters(target, replayed):
     model = tiny_llama(layers=1, seed=3, positions=1024)
     model.replays = Replays(model, Fixed) if replayed else None
+    eagle3 = Eagle3Drafter(target, moved_eagle3(target, (1, 2, 3), torch.arange(0, 61, 3)))
     return {
         "head": ExitDrafter(target, perturbed_exit(target, 1, "head")),
         "head_block": ExitDrafter(target, perturbed_exit(target, 1, "head_block"), adapt=True),
@@ -55,12 +57,14 @@ def drafters(target, replayed):
         "lora": ExitDrafter(target, perturbed_exit(target, 1, "lora")),
         "model": ModelDrafter(target, model),
         "lookup": LookupDrafter(2),
-        "eagle3": Eagle3Drafter(target, moved_eagle3(target, (1, 2, 3), torch.arange(0, 61, 3))),
+        "eagle3": eagle3,
+        "hybrid": HybridDrafter(LookupDrafter(2), eagle3),
     }
 
 
 @pytest.mark.parametrize(
-    "kind", ["head", "head_block", "translator", "low_rank_head", "adapter", "lora", "model", "lookup", "eagle3"]
+    "kind",
+    ["head", "head_block", "translator", "low_rank_head", "adapter", "lora", "model", "lookup", "eagle3", "hybrid"],
 )
 @pytest.mark.parametrize("policy", POLICIES)
 def test_replayed_steps_decode_the_same_tokens(kind, policy):

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.drafters import measured_points, ways
     from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.policy import Policy
-    from selfdraft.drafters import KINDS, kind_of
+    from selfdraft.drafters import files_of
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.acceptance import COLUMNS, Prefills, acceptance_rows
     from selfdraft.evaluation.answers import Answers, by_length, greedy_answers, read_answers
@@ -106,8 +106,8 @@ def run(args: argparse.Namespace) -> None:
             raise StudyError(f"--points: {point.drafting!r} is not among --drafting ({', '.join(drafting)})")
         way, made = drafting[point.drafting], drafters.get(point.name)
         draft = draft_identity(folders[point.name]) if point.name in folders else [made]
-        if isinstance(made, dict) and "folder" in made and made.get("kind") in KINDS:
-            draft += [sha256_of(Path(made["folder"]) / file) for file in kind_of(made["kind"]).files]
+        if isinstance(made, dict):
+            draft += [sha256_of(file) for file in files_of(made)]
         vocabulary = digest(read_counts(counted, target.config.vocab_size).tolist()) if way.vocabulary else None
         return [point, asdict(policies[policy]), asdict(way), draft, vocabulary]
 

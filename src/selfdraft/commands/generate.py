@@ -12,10 +12,17 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, nargs="+", help="what the user says; several make a batch")
     parser.add_argument("--target", help="folder made by `selfdraft target` (default: the one under results/target)")
-    parser.add_argument("--checkpoint", help="folder made by `selfdraft train`; without it the target decodes alone")
-    parser.add_argument("--lookup", type=int, metavar="N", help="instead of a checkpoint: draft by n-gram lookup")
+    parser.add_argument(
+        "--checkpoint", help="folder made by `selfdraft train` or `train-drafter`; without it the target decodes alone"
+    )
     parser.add_argument(
         "--draft-model", metavar="DIR", help="instead: draft with a smaller model of the same tokenizer"
+    )
+    parser.add_argument(
+        "--lookup",
+        type=int,
+        metavar="N",
+        help="draft by n-gram lookup; beside one of these two: where it finds something",
     )
     parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
@@ -110,23 +117,36 @@ def run(args: argparse.Namespace) -> None:
 
 def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter | None", str]:
     """The drafter that the options ask for, and its name; None for the target alone. Raises StudyError."""
+    from pathlib import Path
+
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
     from selfdraft.decoding.drafting import Drafting
-    from selfdraft.drafters import drafter_of
+    from selfdraft.drafters import drafter_of, kind_in
     from selfdraft.drafters.exit import exit_drafter
+    from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
+    from selfdraft.drafters.lookup import LookupDrafter
     from selfdraft.errors import StudyError
 
     drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
-    given = [name for name in ("checkpoint", "lookup", "draft_model") if getattr(args, name) is not None]
-    if len(given) > 1:
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise StudyError(f"{options}: there are {len(given)} drafters; draft with one of them")
+    given = [name for name in ("checkpoint", "draft_model", "lookup") if getattr(args, name) is not None]
+    if len(given) > 1 and "lookup" not in given:
+        raise StudyError("--checkpoint and --draft-model: there are 2 drafters; draft with one of them")
+    if args.lookup is not None and len(given) > 1:
+        alone = argparse.Namespace(**{**vars(args), "lookup": None})
+        learned, drafted_by = chosen_drafter(alone, target)
+        assert learned is not None
+        least = min(args.lookup, LOOKUP["min_ngram"])
+        hybrid = HybridDrafter(LookupDrafter(args.lookup, least), learned)
+        return hybrid, f"lookup of up to {args.lookup} tokens, else {drafted_by}"
     ids = None
     if given and drafting.vocabulary is not None:
         data = only_folder(args.data, "results/data", "train.safetensors", "--data")
         ids = kept_ids(drafting, data, target.config.vocab_size)
     if args.checkpoint is not None:
+        if kind := kind_in(args.checkpoint):
+            settings = {"kind": kind, "folder": args.checkpoint}
+            return drafter_of(kind, settings, target, drafting, ids), f"{kind} {Path(args.checkpoint).name}"
         exit_, config = exit_drafter(args.checkpoint, target, drafting, ids)
         return exit_, f"layer {config['layer']} {config['capacity']}"
     if args.lookup is not None:

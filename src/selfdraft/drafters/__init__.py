@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfdraft.errors import StudyError
+from selfdraft.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-KINDS = ("lookup", "model", "eagle3")
+KINDS = ("lookup", "model", "eagle3", "hybrid")
 
 
 class Kind(NamedTuple):
@@ -60,6 +61,25 @@ def kind_of(name: str) -> Kind:
     required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
     trained = "TRAINED" in said and bool(ast.literal_eval(said["TRAINED"]))
     return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained)
+
+
+def kind_in(folder: str | Path) -> str | None:
+    """The kind of the trained drafter in a folder; None if there is none, but an exit or nothing."""
+    try:
+        config = read_json(Path(folder) / "config.json")
+    except StudyError:
+        return None
+    kind = config.get("kind") if isinstance(config, dict) else None
+    return kind if kind in KINDS and kind_of(kind).trained else None
+
+
+def files_of(made: Mapping[str, Any]) -> list[Path]:
+    """The files that decide what a drafter of these settings, as stages know them, drafts."""
+    found = []
+    if made.get("kind") in KINDS and isinstance(made.get("folder"), str):
+        found = [Path(made["folder"]) / file for file in kind_of(made["kind"]).files]
+    inner = made.get("drafter")
+    return [*found, *files_of(inner)] if isinstance(inner, Mapping) else found
 
 
 def schema() -> dict[str, Any]:

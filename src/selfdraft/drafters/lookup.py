@@ -38,10 +38,14 @@ class LookupDrafter:
     depths: tuple[int, ...] = ()
     learns = False
 
-    def __init__(self, max_ngram: int = 3) -> None:
-        if max_ngram < 1:
-            raise StudyError(f"max_ngram: {max_ngram} is not ≥ 1")
-        self.max_ngram = max_ngram
+    def __init__(self, max_ngram: int = 3, min_ngram: int = 1) -> None:
+        """N-grams of `min_ngram` … `max_ngram` tokens match, the longest first."""
+        for name, value in (("max_ngram", max_ngram), ("min_ngram", min_ngram)):
+            if type(value) is not int or value < 1:
+                raise StudyError(f"{name}: {value} is not ≥ 1")
+        if min_ngram > max_ngram:
+            raise StudyError(f"min_ngram: {min_ngram} is more than max_ngram, {max_ngram}")
+        self.max_ngram, self.min_ngram = max_ngram, min_ngram
         self._follows: list[dict[tuple[int, ...], int]] = []
         self._indexed: list[int] = []
 
@@ -50,8 +54,11 @@ class LookupDrafter:
         self._indexed = [0] * session.batch
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
-        proposals = [self._propose(row, text, gamma) for row, text in enumerate(session.text)]
-        return Draft.of_lists(proposals, session.pending.device)
+        return Draft.of_lists(self.proposals(session, gamma), session.pending.device)
+
+    def proposals(self, session: Session, gamma: int) -> list[list[int]]:
+        """At most `gamma` tokens for each row, none for a row without a match."""
+        return [self._propose(row, text, gamma) for row, text in enumerate(session.text)]
 
     def observe(self, outcome: Outcome) -> None:
         """The session's text says it all."""
@@ -60,10 +67,10 @@ class LookupDrafter:
         follows = self._follows[row]
         # An n-gram is indexed when the token after it is known, so that the last one never finds itself.
         for end in range(max(1, self._indexed[row]), len(text)):
-            for n in range(1, min(self.max_ngram, end) + 1):
+            for n in range(self.min_ngram, min(self.max_ngram, end) + 1):
                 follows[tuple(text[end - n : end])] = end
         self._indexed[row] = len(text)
-        for n in range(min(self.max_ngram, len(text)), 0, -1):
+        for n in range(min(self.max_ngram, len(text)), self.min_ngram - 1, -1):
             begin = follows.get(tuple(text[-n:]))
             if begin is not None:
                 return text[begin : begin + gamma]

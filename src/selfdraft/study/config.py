@@ -316,8 +316,22 @@ def _data_contradictions(config: dict[str, Any]) -> Iterable[str]:
 
 
 def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
-    """Drafters that are trained: depths in disorder, nothing to train on, sequences shorter than what is unrolled."""
-    data = config["data"]
+    """Hybrids of what is none of `drafters`, or has no model. Of what is trained: depths in disorder, nothing to train
+    on, sequences shorter than what is unrolled."""
+    data, drafters = config["data"], config["drafters"]
+    for name, made in drafters.items():
+        if made["kind"] != "hybrid":
+            continue
+        other = drafters.get(made["drafter"])
+        if other is None or other["kind"] in ("hybrid", "lookup"):
+            fit = [known for known, found in drafters.items() if found["kind"] not in ("hybrid", "lookup")]
+            told = f"one of {', '.join(fit)} is right" if fit else "and drafters has none"
+            yield f"drafters.{name}.drafter: {_shown(made['drafter'])} is no drafter with a model; {told}"
+        lookup = {"max_ngram": 4, "min_ngram": 2} | made.get("lookup", {})
+        if lookup["min_ngram"] > lookup["max_ngram"]:
+            yield (
+                f"drafters.{name}.lookup.min_ngram: {lookup['min_ngram']} is more than max_ngram, {lookup['max_ngram']}"
+            )
     for name, made in trained_drafters(config).items():
         where, features = f"drafters.{name}", made["features"]
         if features != sorted(set(features)):

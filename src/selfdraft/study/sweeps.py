@@ -335,14 +335,21 @@ def trained_drafters(config: Config) -> dict[str, Any]:
 
 
 def drafters_in_use(config: Config) -> dict[str, Any]:
-    """Those of `trained_drafters` that a sweep measures."""
-    used = {point.draft.name for point in points(config)}
+    """Those of `trained_drafters` that a sweep measures, alone or in a hybrid."""
+    used = drafting_with(config, points(config))
     return {name: made for name, made in trained_drafters(config).items() if name in used}
+
+
+def drafting_with(config: Config, chosen: Iterable[Point]) -> set[str]:
+    """The names of the drafters, other than exits, that some points draft with; a hybrid's other drafter too."""
+    used = {point.draft.name for point in chosen if isinstance(point.draft, Other)}
+    made = config.get("drafters", {})
+    return used | {made[name]["drafter"] for name in used if "drafter" in made[name]}
 
 
 def drafter_files(config: Config, chosen: Iterable[Point]) -> list[str]:
     """The files of the drafters, other than exits, that some points need: what was trained, and all separate models."""
-    used = dict.fromkeys(point.draft.name for point in chosen if isinstance(point.draft, Other))
+    used = drafting_with(config, chosen)
     folders = {name: f"results/drafters/{name}" for name in trained_drafters(config) if name in used}
     folders |= {name: f"results/target/{name}" for name in draft_models(config) if used}
     return [
@@ -408,17 +415,24 @@ def teacher_files(config: Config) -> list[str]:
 
 
 def drafter_settings(config: Config) -> str:
-    """The config's `drafters` as JSON; a model, or what is trained, is known to stages by its folder."""
-    ours = trained_drafters(config)
-    return as_json(
-        {
-            name: {"kind": made["kind"], "folder": f"results/drafters/{name}"}
-            if name in ours
-            else {key: value for key, value in made.items() if key != "source"}
-            | ({"folder": f"results/target/{name}"} if "source" in made else {})
-            for name, made in config.get("drafters", {}).items()
-        }
-    )
+    """The config's `drafters` as JSON; a model, or what is trained, is known to stages by its folder.
+
+    A hybrid holds what it drafts with.
+    """
+    ours, drafters = trained_drafters(config), config.get("drafters", {})
+
+    def known(name: str) -> dict[str, Any]:
+        made = drafters[name]
+        if name in ours:
+            return {"kind": made["kind"], "folder": f"results/drafters/{name}"}
+        found = {key: value for key, value in made.items() if key != "source"}
+        if "source" in made:
+            found["folder"] = f"results/target/{name}"
+        if "drafter" in made:
+            found["drafter"] = known(made["drafter"])
+        return found
+
+    return as_json({name: known(name) for name in drafters})
 
 
 def policy_settings(config: Config) -> dict[str, str]:
