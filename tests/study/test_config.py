@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
 MISSING = object()
 EAGLE = {"kind": "eagle3", "features": [2, 15, 27]}
+HYBRID = {"kind": "hybrid", "drafter": "eagle"}
 PART = {"weight": 1, "source": {"kind": "path", "path": "x.jsonl"}}
 
 
@@ -132,6 +133,11 @@ WRONG = [
     ("drafters/e", {"kind": "eagle3"}, "drafters.e.features: missing; it must be set"),
     ("drafters/e", EAGLE | {"source": {}}, "drafters.e.source: unknown key; known are kind, features, vocabulary"),
     ("drafters/e", EAGLE | {"features": [2, 2]}, "drafters.e.features: found [2, 2], ascending depths of the target"),
+    ("drafters/h", {"kind": "hybrid"}, "drafters.h.drafter: missing; it must be set"),
+    ("drafters/h", HYBRID, 'drafters.h.drafter: "eagle" is no drafter with a model: drafters has none'),
+    ("drafters/h", HYBRID | {"drafter": "lookup"}, 'drafters.h.drafter: "lookup" is no drafter with a model: drafters'),
+    ("drafters/h", HYBRID | {"lookup": {"min_ngram": 9}}, "drafters.h.lookup.min_ngram: 9 is more than max_ngram, 4"),
+    ("drafters/h", HYBRID | {"most": 0}, "drafters.h.most: 0 is not ≥ 1"),
     ("drafters/e", EAGLE | {"features": []}, "drafters.e.features: [] has too few entries; at least 1 must be there"),
     ("drafters/e", EAGLE | {"vocabulary": 0}, "drafters.e.vocabulary: 0 is not ≥ 1"),
     ("drafters/e", EAGLE | {"training": {"loss": "mse"}}, 'drafters.e.training.loss: "mse" is not known; known are kl'),

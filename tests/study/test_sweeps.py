@@ -164,6 +164,26 @@ def test_a_draft_model_is_known_to_stages_by_its_folder():
     assert sweeps.peers_draft_model(CONFIG) == []
 
 
+def test_a_hybrid_needs_what_its_other_drafter_needs():
+    eagle = {"kind": "eagle3", "features": [1, 2]}
+    more = {
+        "eagle": eagle,
+        "both": {"kind": "hybrid", "drafter": "eagle"},
+        "modelled": {"kind": "hybrid", "drafter": "small"},
+    }
+    config = OTHERS | {"drafters": OTHERS["drafters"] | more}
+    config["sweeps"] = CONFIG["sweeps"] | {"both": {"drafter": ["both"], "gamma": [4], "policy": ["greedy"]}}
+    chosen = sweeps.points(config)
+    assert {f"results/drafters/eagle/{file}" for file in ("config.json", "draft.safetensors")} <= set(
+        sweeps.drafter_files(config, chosen)
+    )
+    assert list(sweeps.drafters_in_use(config)) == ["eagle"]
+    assert {1, 2} <= set(sweeps.captured_depths(config))
+    known = json.loads(sweeps.drafter_settings(config))
+    assert known["both"] == {"kind": "hybrid", "drafter": {"kind": "eagle3", "folder": "results/drafters/eagle"}}
+    assert known["modelled"]["drafter"] == {"kind": "model", "folder": "results/target/small"}
+
+
 def test_sections_choose_their_points_and_identity_only_greedy_ones():
     chosen = sweeps.identity_points(OTHERS)
     assert {point.policy for point in chosen} == {"greedy"}

@@ -322,16 +322,16 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
     for name, made in drafters.items():
         if made["kind"] != "hybrid":
             continue
-        other = drafters.get(made["drafter"])
-        if other is None or other["kind"] in ("hybrid", "lookup"):
-            fit = [known for known, found in drafters.items() if found["kind"] not in ("hybrid", "lookup")]
-            told = f"one of {', '.join(fit)} is right" if fit else "and drafters has none"
-            yield f"drafters.{name}.drafter: {_shown(made['drafter'])} is no drafter with a model; {told}"
         lookup = {"max_ngram": 4, "min_ngram": 2} | made.get("lookup", {})
         if lookup["min_ngram"] > lookup["max_ngram"]:
             yield (
                 f"drafters.{name}.lookup.min_ngram: {lookup['min_ngram']} is more than max_ngram, {lookup['max_ngram']}"
             )
+        other = drafters.get(made["drafter"])
+        if other is None or other["kind"] in ("hybrid", "lookup"):
+            fit = [known for known, found in drafters.items() if found["kind"] not in ("hybrid", "lookup")]
+            told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
+            yield f"drafters.{name}.drafter: {_shown(made['drafter'])} is no drafter with a model: {told}"
     for name, made in trained_drafters(config).items():
         where, features = f"drafters.{name}", made["features"]
         if features != sorted(set(features)):
