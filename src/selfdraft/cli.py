@@ -24,6 +24,7 @@ GROUPS = {
         "capture": "keep the teacher's hidden states that the drafts are trained on",
         "train": "train drafts: several in one pass, by several processes, interrupted or not",
         "train-drafter": "train a drafter with a layer of its own (EAGLE-3) on its own unrolled steps",
+        "dvi": "let a draft learn from its own verifications while it serves a stream of prompts",
     },
     "measure drafts": {
         "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",

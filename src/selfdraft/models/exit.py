@@ -78,6 +78,21 @@ class Exit(nn.Module):
         self.head, self._targets = self.head.rows(self.kept_ids), ()
         return self
 
+    def take(self, other: "Exit") -> None:
+        """Copy the trained tensors of an exit of the same kind, which is not packed; this one may be.
+
+        A cache of what was computed with the old ones is the caller's to renew. Not for a trimmed exit.
+        """
+        assert self.kept_ids is None, "a trimmed exit cannot follow another one"
+        trained = {id(parameter) for parameter in other.trained()}
+        for name, theirs in other.named_modules():
+            mine = self.get_submodule(name)
+            if isinstance(theirs, Linear) and isinstance(mine, Linear) and id(theirs.weight) in trained:
+                assert theirs.weight is not None
+                mine.take(theirs.weight, theirs.bias)
+            elif isinstance(theirs, RMSNorm) and isinstance(mine, RMSNorm) and id(theirs.weight) in trained:
+                mine.take(theirs.weight)
+
     def step_bytes(self) -> int:
         """Bytes of matrices that one draft step reads in the exit itself."""
         return sum(module.bytes for module in self.modules() if isinstance(module, Linear))
@@ -158,6 +173,15 @@ def read_checkpoint_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
+def exit_of(target: Llama, layer: int, capacity: str, tensors: dict[str, Tensor]) -> Exit:
+    """The exit of the tensors that `named_tensors` gave, which it takes as they are.
+
+    Raises KeyError for a missing tensor, StudyError for one of a wrong shape.
+    """
+    norm = RMSNorm(tensors["norm.weight"], target.config.norm_eps)
+    return Exit(layer, capacity, norm, capacity_named(capacity).load(Saved(target, layer, tensors))).eval()
+
+
 def load_exit(folder: str | Path, target: Llama) -> tuple[Exit, dict[str, Any]]:
     """Load a checkpoint for `target` (in its dtype, on its device); also returns its config.
 
@@ -177,8 +201,7 @@ def load_exit(folder: str | Path, target: Llama) -> tuple[Exit, dict[str, Any]]:
     check_capacity(name, f"{Path(folder) / 'config.json'}: capacity")
     check_layer(layer, target.config.n_layers, str(Path(folder) / "config.json"))
     try:
-        norm = RMSNorm(tensors["norm.weight"], target.config.norm_eps)
-        return Exit(layer, name, norm, capacity_named(name).load(Saved(target, layer, tensors))).eval(), config
+        return exit_of(target, layer, name, tensors), config
     except KeyError as error:
         raise StudyError(f"{path}: tensor {error.args[0]} is missing") from None
     except StudyError as error:

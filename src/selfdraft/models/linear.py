@@ -38,6 +38,17 @@ class Linear(nn.Module):
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
         self.weight = None
 
+    def take(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """Copy new values over the old ones, packed or not; nothing of the old ones is left."""
+        if self._packed is not None:
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(self._packed.dtype))
+        else:
+            assert self.weight is not None
+            self.weight.data.copy_(weight.detach())
+        if self.bias is not None:
+            assert bias is not None
+            self.bias.data.copy_(bias.detach())
+
     def forward(self, x: Tensor) -> Tensor:
         if self._packed is not None:
             return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
@@ -81,6 +92,12 @@ class RMSNorm(nn.Module):
         """Prepare for inference on the CPU, where PyTorch has one kernel for layer norm and eight for this one."""
         if self.weight.device.type == "cpu":
             self._twice = torch.cat((self.weight.data, self.weight.data))
+
+    def take(self, weight: Tensor) -> None:
+        """Copy new values over the old ones, packed or not."""
+        self.weight.data.copy_(weight.detach())
+        if self._twice is not None:
+            self.pack()
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[-1]

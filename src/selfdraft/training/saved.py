@@ -28,7 +28,8 @@ class Saving:
 
     A large state on a slow disk is saved by time more rarely, so that the rest of the time is trained in.
 
-    `run` is everything that shapes the result, as JSON values; a state of another `run` is refused.
+    `run` is everything that shapes the result, as JSON values; a state of another `run` is refused. `more` are other
+    tensors of the run by name: what is in it is saved, and after `take_up` it holds what was saved.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Saving:
     seconds: float = 0.0
     last: float = field(default_factory=time.monotonic)
     cost: float = 0.0  # seconds of the last save
+    more: dict[str, Tensor] = field(default_factory=dict)
 
     def due(self, step: int) -> bool:
         """Whether the state should be saved after this step."""
@@ -48,6 +50,7 @@ class Saving:
         """Write the state after `step` steps. A kill at any moment leaves the former state or this one."""
         begin = time.monotonic()
         tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+        tensors |= {f"more.{name}": tensor.cpu().contiguous() for name, tensor in self.more.items()}
         progress: dict[str, Any] = {"step": step, "tokens": tokens, "learners": []}
         for number, learner in enumerate(learners):
             for place, (parameter, best) in enumerate(zip(learner.parameters, learner.best_tensors, strict=True)):
@@ -102,6 +105,7 @@ class Saving:
                 setattr(learner, name, saved[name])
             learner.resume_log(saved["lines"])
         torch.set_rng_state(tensors["random"])
+        self.more = {name.removeprefix("more."): found for name, found in tensors.items() if name.startswith("more.")}
         return step, progress["tokens"]
 
     def remove(self) -> None:

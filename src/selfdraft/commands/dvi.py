@@ -1,0 +1,261 @@
+"""`selfdraft dvi`: a draft that learns from its own verifications while it serves a stream of prompts."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
+from selfdraft.commands.options import add_dtype, add_origin, add_place
+
+if TYPE_CHECKING:
+    from selfdraft.models.exit import Exit
+    from selfdraft.models.llama import Llama
+    from selfdraft.online.learner import OnlineLearner
+    from selfdraft.online.settings import OnlineSettings
+
+FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json")
+CAPACITIES = ("norm", "translator", "low_rank_head", "head")
+OPTIONS = {  # of OnlineSettings, in the order of the help
+    "objective": "composite (the published mixture), kl, ce, policy_gradient, or tv: the exact gradient of acceptance",
+    "share": "what of the draft's path learns; head: above the exit's depth, the target's layers stay as they are",
+    "draft": "how tokens are proposed while learning: argmax, or sample, without which policy_gradient is biased",
+    "gamma": "tokens drafted per cycle",
+    "max_new_tokens": "longest answer",
+    "temperature": "of the verification; 0 is greedy",
+    "fast_batch": "an update after so many accepted tokens, or 8 times as many decided ones",
+    "buffer": "records kept for replay",
+    "replay": "older records in an update, for each new one",
+    "baseline_momentum": "of the moving average of the reward, in [0, 1)",
+    "tau": "temperature of the KL losses",
+    "warmup": "updates until the composite objective moves, and for which it moves",
+    "learning_rate": "of all that learns (default: the capacity's own)",
+    "weight_decay": "of AdamW",
+    "gradient_clip": "largest norm of a step's gradient",
+    "evaluate_every": "prompts between evaluations on held-out prompts; 0: before and after alone",
+    "prompts": "length of the stream; 0 is all",
+    "seed": "of the stream's order, of drawn drafts, of what is replayed",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    from dataclasses import fields
+
+    from selfdraft.online.settings import OnlineSettings
+
+    defaults = {field.name: field.default for field in fields(OnlineSettings)}
+    parser.add_argument("--target", "--model-name", required=True, help=HELP_TARGET)
+    parser.add_argument("--data", required=True, help=f"{HELP_DATA}: the stream, and the held-out prompts")
+    parser.add_argument("--exit-layer", type=int, help="draft after this layer, counted from 0")
+    parser.add_argument("--capacity", help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head)")
+    parser.add_argument("--rank", type=int, help="of low_rank_head (default: 64)")
+    parser.add_argument("--initial", metavar="CHECKPOINT", help="start from a trained exit, not from the target's head")
+    for name, text in OPTIONS.items():
+        default = defaults[name]
+        kind = float if default is None else type(default)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=text)
+    parser.add_argument("--held-out-prompts", type=int, default=0, help="of --data, to evaluate on; 0 is all")
+    parser.add_argument("--dataset", default="", help="name of the data, for the tables")
+    parser.add_argument("--out-dir", required=True, help="checkpoint folder to write")
+    parser.add_argument("--state", help="file that keeps the state of a run that is interrupted; taken up from there")
+    parser.add_argument("--save-minutes", type=float, default=1, help="save the state this often; 0: not by time")
+    parser.add_argument("--save-prompts", type=int, default=0, help="save it every so many prompts; 0: not by prompts")
+    add_dtype(parser, "the computation")
+    add_place(parser)
+    add_origin(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    import torch
+
+    from selfdraft.commands.train import Asked, following, log_beside, log_in, terminated
+    from selfdraft.errors import StudyError
+    from selfdraft.files import whole_folder, write_json
+    from selfdraft.models.exit import save_exit, target_identity
+    from selfdraft.models.runtime import start
+    from selfdraft.online.held_out import measured
+    from selfdraft.online.learner import Broken, OnlineLearner
+    from selfdraft.online.pair import Pair
+    from selfdraft.online.run import OnlineRun
+    from selfdraft.online.settings import OnlineSettings
+    from selfdraft.online.stream import stream
+    from selfdraft.provenance import is_dirty
+    from selfdraft.provenance.surroundings import machine, packages
+    from selfdraft.sequences import check_room, some_prompts
+    from selfdraft.sources.chat import ChatTokenizer
+    from selfdraft.training.interruption import Stopped
+    from selfdraft.training.saved import Saving
+    from selfdraft.training.trackers import all_of
+
+    settings = OnlineSettings(**{name: getattr(args, name) for name in OPTIONS})
+    if args.save_minutes < 0 or args.save_prompts < 0 or args.held_out_prompts < 0:
+        raise StudyError("--save-minutes, --save-prompts, --held-out-prompts: a number ≥ 0 is right")
+    target = start(args.target, args.dtype, args.device, args.threads)
+    ends = frozenset(ChatTokenizer.from_folder(args.target).eos_ids)
+    draft = first_draft(args, settings, target)
+    new = settings.max_new_tokens + settings.gamma
+    prompts = stream(args.data, target.config.max_positions - new, settings.seed, settings.prompts)
+    held_out = some_prompts(args.data, args.held_out_prompts, "--held-out-prompts: dvi")
+    check_room(held_out, new, target.config.max_positions, args.data)
+    pair = Pair.of(draft, target)
+    target.pack()
+    identity = target_identity(target)
+    described: dict[str, Any] = {
+        "settings": settings.as_json(),
+        "layer": draft.layer,
+        "capacity": draft.capacity,
+        "initial": digest_of(args.initial),
+        "held_out": [prompt.id for prompt in held_out],
+        "stream": digest_of_tokens(prompts),
+        "dtype": str(target.dtype),
+        "target": identity,
+    }
+
+    def measure() -> dict[str, Any]:
+        how = (settings.gamma, settings.max_new_tokens, settings.seed, ends)
+        return measured(target, pair.serving, held_out, learner.policy, *how)
+
+    broken: Broken | None = None
+    with ExitStack() as stack:
+        folder = stack.enter_context(whole_folder(args.out_dir, FILES))
+        beside = log_beside(args.state, "dvi", 1) if args.state else None
+        learner = OnlineLearner(pair, settings, all_of([log_in(folder, stack), *following(beside, stack)]))
+        online = OnlineRun(learner, prompts, ends, measure)
+        saving = None
+        if args.state:
+            saving = Saving(Path(args.state), described, args.save_prompts, 60 * args.save_minutes)
+        try:
+            online.go(saving, asked := Asked())
+        except Stopped as stopped:
+            kept = f"state saved in {args.state}; start again to go on" if stopped.saved else "nothing was saved"
+            message = f"stopped after prompt {stopped.step} of {len(prompts)}; {kept}"
+            raise SystemExit(terminated(message, asked.signal, "dvi")) from None
+        except Broken as error:
+            broken = error
+        save_exit(draft, folder, torch.float32)
+        parameters = sum(tensor.numel() for tensor in draft.named_tensors().values())
+        config: dict[str, Any] = {
+            "drafter": "dvi",
+            "layer": draft.layer,
+            "T": 1.0,
+            "capacity": draft.capacity,
+            "objective": settings.objective,
+            "share": settings.share,
+            "lossless_against": "base",
+            "seed": settings.seed,
+            "dataset": args.dataset,
+            "trained_parameters": parameters,
+            "trained_bytes": 2 * parameters,
+            "training_tokens": learner.tokens,
+            "initial": args.initial,
+            "online": settings.as_json(),
+            "target": identity,
+            "commit": args.commit,
+            "config_hash": args.config_hash,
+            "torch": torch.__version__,
+            "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
+        }
+        write_json(folder / "config.json", config)
+        write_json(folder / "results.json", results_of(learner) | {"broken": str(broken) if broken else None})
+    if saving is not None:
+        saving.remove()
+    if beside is not None:
+        beside.unlink(missing_ok=True)
+    if broken is not None:
+        raise StudyError(f"{broken}; {args.out_dir} has the draft as it was before")
+
+
+def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "Llama") -> "Exit":
+    """The exit that starts to learn. Raises StudyError for a wrong layer or capacity, or not that of --initial."""
+    import torch
+
+    from selfdraft.errors import StudyError
+    from selfdraft.models.exit import check_capacity, check_layer, load_exit, untrained_exit
+
+    if args.initial is not None:
+        if args.rank is not None:
+            raise StudyError("--rank: does not go with --initial, which has its own")
+        draft, _ = load_exit(args.initial, target)
+        for option, asked, found in (
+            ("--exit-layer", args.exit_layer, draft.layer),
+            ("--capacity", args.capacity, draft.capacity),
+        ):
+            if asked not in (None, found):
+                raise StudyError(f"{option}: {asked}, but --initial {args.initial} is an exit with {found}")
+    else:
+        if args.exit_layer is None:
+            raise StudyError("--exit-layer: missing; it or --initial says where the draft leaves the target")
+        check_layer(args.exit_layer, target.config.n_layers, "--exit-layer")
+        capacity = args.capacity or "low_rank_head"
+        check_capacity(capacity, "--capacity")
+        if args.rank is not None and args.rank < 1:
+            raise StudyError(f"--rank: {args.rank} is not ≥ 1")
+        ranks = {} if args.rank is None else {capacity: args.rank}
+        draft = untrained_exit(target, args.exit_layer, capacity, torch.float32, ranks, settings.seed)
+    if draft.capacity not in CAPACITIES:
+        raise StudyError(
+            f"--capacity: {draft.capacity} attends, and its KV cache would be of the draft before an update; one of "
+            f"{', '.join(CAPACITIES)} is right"
+        )
+    return draft
+
+
+def results_of(learner: "OnlineLearner") -> dict[str, Any]:
+    """What the run found: each evaluation with its interval, the gain from the first to the last, paired by prompt,
+    and what the learning cost."""
+    from selfdraft.statistics.bootstrap import Bootstrap, Estimate
+
+    bootstrap = Bootstrap(seed=learner.settings.seed)
+
+    def columns(name: str, found: Estimate) -> dict[str, Any]:
+        return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high, f"{name}_note": found.note}
+
+    def sums(evaluation: dict[str, Any]) -> list[list[int]]:
+        """Accepted tokens and cycles, by prompt."""
+        return [list(column) for column in zip(*evaluation["by_prompt"].values(), strict=True)]
+
+    rows = []
+    for evaluation in learner.evaluations:
+        found = bootstrap.estimate(
+            lambda accepted, cycles: accepted / cycles, sums(evaluation), ("dvi", str(evaluation["prompts"])), "prompts"
+        )
+        rows.append(columns("accepted_mean", found) | evaluation)
+    first, last = learner.evaluations[0], learner.evaluations[-1]
+    gain = bootstrap.estimate(
+        lambda after, cycles, before, cycles_before: after / cycles - before / cycles_before,
+        [*sums(last), *sums(first)],
+        ("dvi", "gain"),
+        "prompts",
+    )
+    spent = learner.spent
+    saved = first["seconds"] / first["tokens"] - last["seconds"] / last["tokens"]  # seconds a token
+    return {
+        "updates": learner.updates,
+        "prompts": learner.position,
+        "tokens": learner.tokens,
+        **columns("accepted_mean_gain", gain),
+        **{name: round(seconds, 3) for name, seconds in spent.items()},
+        "learning_of_decoding": round(spent["learning_s"] / spent["decoding_s"], 4) if spent["decoding_s"] else None,
+        "break_even_tokens": round(spent["learning_s"] / saved) if saved > 0 else None,
+        "buffer_records": learner.buffer.capacity,
+        "buffer_bytes": learner.buffer.bytes,
+        "evaluations": rows,
+    }
+
+
+def digest_of(checkpoint: str | None) -> str | None:
+    """sha256 of a checkpoint's tensors, if there is one."""
+    from pathlib import Path
+
+    from selfdraft.files import sha256_of
+
+    return None if checkpoint is None else sha256_of(Path(checkpoint) / "draft.safetensors")
+
+
+def digest_of_tokens(prompts: list[list[int]]) -> str:
+    """sha256 of the stream."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()

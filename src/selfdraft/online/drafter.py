@@ -1,0 +1,76 @@
+"""The exit drafter with a learner behind it: what it proposes and what comes of that is what it learns from."""
+
+from collections.abc import Collection
+
+import torch
+
+from selfdraft.decoding.drafter import Draft
+from selfdraft.decoding.outcome import Outcome
+from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.session import Session
+from selfdraft.drafters.exit import ExitDrafter
+from selfdraft.online.learner import OnlineLearner
+from selfdraft.online.records import records_of
+
+
+class LearningDrafter:
+    """Drafts with the learner's serving exit, and may change it after any verification.
+
+    Drafts are chosen as the settings say, whatever the verification's policy is: a token that was drawn is told with
+    the distribution that it was drawn from, so that the output is the target's own. `ends` are tokens that end a text.
+    """
+
+    learns = True
+
+    def __init__(self, learner: OnlineLearner, ends: Collection[int] = ()) -> None:
+        settings, pair = learner.settings, learner.pair
+        self.learner, self.ends = learner, frozenset(ends)
+        self.inner = ExitDrafter(pair.target, pair.serving)
+        self._states = (pair.student.depth, pair.target.config.n_layers)
+        self.depths: tuple[int, ...] = self._states
+        chosen = 0.0 if settings.draft == "argmax" else settings.draft_temperature
+        self.policy = Policy("draft", chosen)
+        self._alive: list[bool] = []
+        self._sequences: list[int] = []
+        self._draft: Draft | None = None
+
+    def start(self, session: Session) -> None:
+        self.inner.start(session)
+        first = self.learner.sequences
+        self.learner.sequences += session.batch
+        self._alive = [True] * session.batch
+        self._sequences = list(range(first, first + session.batch))
+        self._draft = None
+
+    def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
+        self._draft = self.inner.draft(session, gamma, self.policy, generator)
+        return self._draft
+
+    def observe(self, outcome: Outcome) -> None:
+        self.inner.observe(outcome)
+        draft, self._draft = self._draft, None
+        if draft is not None and draft.tokens.shape[1]:
+            records = records_of(
+                outcome,
+                draft.tokens.clone(),
+                self._alive,
+                self._sequences,
+                self._states,
+                self.learner.updates,
+                self.ends,
+            )
+            drafted = sum(count for count, living in zip(outcome.drafted, self._alive, strict=True) if living)
+            self.learner.receive(records, {"drafted": drafted} | counted(outcome))
+        self._alive = [bool(tokens) for tokens in outcome.tokens]
+
+
+def counted(outcome: Outcome) -> dict[str, float]:
+    """The cycle's verified tokens, how many nats they surprise the verifier by at temperature 1, and its seconds."""
+    verified, surprise = 0, 0.0
+    for row, tokens in enumerate(outcome.tokens):
+        if tokens:
+            logits = outcome.logits[row, : len(tokens)].float()
+            taken = logits[torch.arange(len(tokens)), torch.tensor(tokens)]
+            surprise += float((logits.logsumexp(-1) - taken).sum())
+            verified += len(tokens)
+    return {"verified": verified, "surprise": surprise, "decoding_s": outcome.draft_s + outcome.verify_s}

@@ -1,0 +1,70 @@
+"""One exit twice: the one that learns, in float32 and open to gradients, and the one that drafts, packed."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from selfdraft.errors import StudyError
+from selfdraft.models.exit import Exit, exit_of
+from selfdraft.models.linear import Linear
+from selfdraft.models.llama import Llama
+from selfdraft.models.low_rank_head import LowRankHead
+
+
+@dataclass
+class Pair:
+    """`student` learns, `serving` drafts; what they have in common is copied from the one to the other by `publish`.
+
+    `head` is the target's own LM head as it was before packing: gradients go through it, and the verifier's
+    distributions come from it. Where the target's head is its embedding it is the same memory.
+    """
+
+    target: Llama
+    student: Exit
+    serving: Exit
+    head: Linear
+
+    @classmethod
+    def of(cls, draft: Exit, target: Llama) -> "Pair":
+        """Before the target is packed. `draft` becomes the student.
+
+        Raises StudyError for an exit whose body has a KV cache: it would hold keys of before the last update.
+        """
+        if draft.cache_layers:
+            raise StudyError(
+                f"capacity: {draft.capacity} attends, and its KV cache would be of the draft before an update; "
+                "norm, translator, low_rank_head or head is right"
+            )
+        assert target.head.weight is not None, "pair an exit before the target is packed"
+        tensors = {name: tensor.to(target.dtype, copy=True) for name, tensor in draft.named_tensors().items()}
+        serving = exit_of(target, draft.layer, draft.capacity, tensors)
+        for parameter in draft.trained():
+            parameter.data = parameter.data.float()
+        head = Linear(target.head.weight.data)
+        if draft.head is target.head:
+            draft.head = head
+        elif isinstance(draft.head, LowRankHead):
+            draft.head.head = head
+        return cls(target, draft, serving.pack(), head)
+
+    def publish(self) -> None:
+        """What the student has learnt is what is drafted with from now on.
+
+        The exit keeps no KV cache and no captured step (see `ExitDrafter`), so that nothing else is of the old tensors.
+        """
+        with torch.no_grad():
+            self.serving.take(self.student)
+
+    def draft_logits(self, exit_hidden: Tensor) -> Tensor:
+        """The student's logits `[records, vocab]` of states `[records, hidden]`, in the target's number format."""
+        return self.student.head(self.student(exit_hidden.unsqueeze(0), None))[0]
+
+    @torch.no_grad()
+    def verifier_logits(self, verifier_hidden: Tensor) -> Tensor:
+        """The verifier's own logits of its last states."""
+        return self.head(self.target.norm(verifier_hidden))
+
+    def parameters(self) -> dict[str, list[nn.Parameter]]:
+        """The student's, by part."""
+        return self.student.parameter_groups()
