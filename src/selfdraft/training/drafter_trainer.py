@@ -17,6 +17,7 @@ from selfdraft.models.eagle3 import Eagle3
 from selfdraft.models.llama import Llama
 from selfdraft.training.batches import steps as grouped
 from selfdraft.training.drafter_settings import DrafterSettings
+from selfdraft.training.drafter_start import regress
 from selfdraft.training.interruption import Stop, Stopped
 from selfdraft.training.known import Known
 from selfdraft.training.losses import head_losses
@@ -149,7 +150,9 @@ class DrafterTrainer:
         }
 
     def _begin(self) -> None:
-        """Note the untrained drafter."""
+        """Find where training starts, and note the drafter there."""
+        if self.settings.start == "regression":
+            regress(self.target, self.draft, self.learn)
         nothing = dict.fromkeys(self.learner.parts, 0.0)
         row: dict[str, Any] = {"step": 0, "tokens": 0, "loss": None, "lr": 0.0, "rates": nothing, "grad_norm": None}
         found = self._checked(0)
