@@ -49,6 +49,8 @@ GROUPS = {
         "inspect": "say what a folder or file is taken for, a model or data, before anything is run",
         "generate": "stream text, accepted draft tokens coloured",
         "evaluate": "measure any set of checkpoints into one results.csv",
+        "export-drafter": "write a trained drafter as SGLang, vLLM or speculators read it",
+        "import-drafter": "check an EAGLE-3 drafter of another program, and make it one of ours",
         "plan": "predict what a study costs, from its config and measured costs",
         "provenance": "say what made a figure, table, checkpoint or folder: code, settings, packages, machine",
     },

@@ -115,3 +115,34 @@ def test_a_trained_drafter_is_named_by_its_folder(study, capsys):
     points = ["--points", '{"greedy": [["eagle", 2]]}', "--policies", '{"greedy": {}}', "--out", study / "no.csv"]
     assert main([*map(str, [*common, *points])]) == 2
     assert "drafters.eagle.features: unknown key; known are kind, folder" in capsys.readouterr().err
+
+
+def test_it_goes_out_to_another_program_and_comes_back_the_same(study, capsys):
+    made = ["--target", study / "target", "--drafter", study / "whole", "--out-dir", study / "out"]
+    assert main([*map(str, ["export-drafter", *made, "--form", "raw"])]) == 2
+    assert "features: depth 0, the embedding, has no layer id in the form raw" in capsys.readouterr().err
+    stage("export-drafter", *made, "--form", "speculators", "--name", "org/tiny")
+    stage("import-drafter", study / "out", "--target", study / "target", "--name", "back", "--out-dir", study / "back")
+    before, after = (load_file(study / name / "draft.safetensors") for name in ("whole", "back"))
+    assert before.keys() == after.keys()
+    assert all(before[name].equal(after[name]) for name in before)
+    told = [json.loads((study / name / "config.json").read_text()) for name in ("whole", "back")]
+    for key in ("features", "fc_norm", "norm_output", "target", "trained_parameters", "draft_step_bytes"):
+        assert told[0][key] == told[1][key]
+    assert told[1]["drafter"] == "back"
+
+
+def test_generate_drafts_with_its_folder_alone_and_behind_lookup(study, capsys):
+    words = ["generate", "--target", study / "target", "--prompt", "How are you?", "--max-new-tokens", 12]
+    answers = []
+    for more, told in (
+        ([], "[target alone"),
+        (["--checkpoint", study / "whole"], "[eagle3 whole, gamma 4]"),
+        (["--checkpoint", study / "whole", "--lookup", 3], "[lookup of up to 3 tokens, else eagle3 whole, gamma 4]"),
+    ):
+        capsys.readouterr()
+        assert main([*map(str, [*words, "--dtype", "float32", *more])]) == 0
+        said = capsys.readouterr().out
+        assert told in said
+        answers.append(said.splitlines()[0])
+    assert len(set(answers)) == 1
