@@ -186,7 +186,7 @@ def test_steps_longer_than_the_sequences_are_refused(target):
             "training.learning_rate: found {'block': 0.001}, a number for some of norm",
         ),
         ({"learning_rate": {"fc": -1}}, "training.learning_rate.fc: -1 is not a number ≥ 0"),
-        ({"steps": 3}, "training.steps: unknown key; known are ttt_length"),
+        ({"steps": 3}, "training.steps: unknown key; known are start, ttt_length"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
