@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json")
 CAPACITIES = ("norm", "translator", "low_rank_head", "head")
 OPTIONS = {  # of OnlineSettings, in the order of the help
-    "objective": "composite (the published mixture), kl, ce, policy_gradient, or tv: the exact gradient of acceptance",
+    "objective": "composite (the published mixture), kl, ce, policy_gradient, tv (the exact gradient of acceptance); "
+    "none: the draft stays as it is",
     "share": "what of the draft's path learns; head: above the exit's depth, the target's layers stay as they are",
     "draft": "how tokens are proposed while learning: argmax, or sample, without which policy_gradient is biased",
     "gamma": "tokens drafted per cycle",
@@ -52,6 +53,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default = defaults[name]
         kind = float if default is None else type(default)
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=text)
+    parser.add_argument(
+        "--then", metavar="DATA", help="other data: the stream goes on with their prompts, as many at most"
+    )
     parser.add_argument("--held-out-prompts", type=int, default=0, help="of --data, to evaluate on; 0 is all")
     parser.add_argument("--dataset", default="", help="name of the data, for the tables")
     parser.add_argument("--out-dir", required=True, help="checkpoint folder to write")
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.online.stream import stream
     from selfdraft.provenance import is_dirty
     from selfdraft.provenance.surroundings import machine, packages
-    from selfdraft.sequences import check_room, some_prompts
+    from selfdraft.sequences import check_room, read_prompts
     from selfdraft.sources.chat import ChatTokenizer
     from selfdraft.training.interruption import Stopped
     from selfdraft.training.saved import Saving
@@ -95,8 +99,14 @@ def run(args: argparse.Namespace) -> None:
     ends = frozenset(ChatTokenizer.from_folder(args.target).eos_ids)
     draft = first_draft(args, settings, target)
     new = settings.max_new_tokens + settings.gamma
-    prompts = stream(args.data, target.config.max_positions - new, settings.seed, settings.prompts)
-    held_out = some_prompts(args.data, args.held_out_prompts, "--held-out-prompts: dvi")
+    room = target.config.max_positions - new
+    prompts = stream(args.data, room, settings.seed, settings.prompts, "--data")
+    if args.then is not None:
+        prompts += stream(args.then, room, settings.seed, 0, "--then")[: len(prompts)]
+    held_out = read_prompts(args.data)
+    if args.held_out_prompts > len(held_out):
+        raise StudyError(f"--held-out-prompts: {args.held_out_prompts} asked, {args.data} has {len(held_out)}")
+    held_out = held_out[: args.held_out_prompts or None]
     check_room(held_out, new, target.config.max_positions, args.data)
     pair = Pair.of(draft, target)
     target.pack()
@@ -241,6 +251,7 @@ def results_of(learner: "OnlineLearner") -> dict[str, Any]:
         "buffer_records": learner.buffer.capacity,
         "buffer_bytes": learner.buffer.bytes,
         "evaluations": rows,
+        "served": learner.served,
     }
 
 

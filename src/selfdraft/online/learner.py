@@ -36,17 +36,18 @@ class OnlineLearner(Optimised):
         updates: so far; baseline: the moving average of the reward, 0 before the first update.
         since: what was counted since the last update, see COUNTS; `surprise` are nats of the verified tokens.
         position: prompts of the stream that are done; tokens: new ones in their answers; sequences: texts begun;
-        spent: seconds; evaluations: what was measured, and when. (Whoever runs the stream keeps these.)
+        served: [accepted draft tokens, cycles, new tokens] of each prompt, where cycles could have accepted all
+        gamma; spent: seconds; evaluations: what was measured, and when. (Whoever runs the stream keeps these.)
     """
 
-    numbers = ("updates", "baseline", "since", "position", "sequences", "tokens", "spent", "evaluations")
+    numbers = ("updates", "baseline", "since", "position", "sequences", "tokens", "served", "spent", "evaluations")
 
-    def __init__(self, pair: Pair, settings: OnlineSettings, log: Callable[[str], object], learns: bool = True) -> None:
-        """With `learns` off it records and never updates."""
+    def __init__(self, pair: Pair, settings: OnlineSettings, log: Callable[[str], object]) -> None:
+        """With the objective `none` it records and never updates."""
         kind, rate = capacity_named(pair.student.capacity), settings.learning_rate
         groups = {part: (found, kind.rate(part) if rate is None else rate) for part, found in pair.parameters().items()}
         super().__init__(groups, settings.weight_decay, settings.gradient_clip, log)
-        self.pair, self.settings, self.learns = pair, settings, learns
+        self.pair, self.settings, self.learns = pair, settings, settings.objective != "none"
         target = pair.target
         self.buffer = Buffer(settings.buffer, target.config.hidden_size, target.dtype, target.device)
         self.generator = torch.Generator().manual_seed(settings.seed + 1)  # of what is replayed
@@ -54,6 +55,7 @@ class OnlineLearner(Optimised):
         self.updates, self.baseline = 0, 0.0
         self.since: dict[str, float] = dict.fromkeys(COUNTS, 0)
         self.position = self.sequences = self.tokens = 0
+        self.served: list[list[int]] = []
         self.spent = {"decoding_s": 0.0, "learning_s": 0.0}
         self.evaluations: list[dict[str, Any]] = []
         self.keep(0)

@@ -61,7 +61,7 @@ class OnlineRun:
     def _serve(self, prompt: list[int]) -> None:
         """One answer."""
         learner, settings, timings = self.learner, self.learner.settings, Timings()
-        before = learner.spent["learning_s"]
+        before, accepted, whole, tokens = learner.spent["learning_s"], 0, 0, learner.tokens
         for cycle in cycles(
             learner.target,
             self.drafter,
@@ -74,6 +74,9 @@ class OnlineRun:
             timings=timings,
         ):
             learner.tokens += len(cycle.tokens)
+            if not cycle.cut:
+                accepted, whole = accepted + cycle.accepted, whole + 1
+        learner.served.append([accepted, whole, learner.tokens - tokens])
         learner.spent["decoding_s"] += timings.decode_s - (learner.spent["learning_s"] - before)
 
     def _evaluate(self) -> None:

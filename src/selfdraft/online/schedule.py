@@ -1,7 +1,7 @@
 """What each loss counts for, update by update: one loss alone, or the published mixture that moves towards the reward.
 
 The losses by name: `distil` is KL(p ‖ π), `ce` the cross-entropy with accepted tokens, `reward` the policy gradient,
-`near` is KL(π ‖ p), `overlap` is −Σ min(p, π); p the verifier, π the draft.
+`near` is KL(π ‖ p), `overlap` is −Σ min(p, π); p the verifier, π the draft. The objective `none` learns nothing.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 LOSSES = ("distil", "ce", "reward", "near", "overlap")
 ALONE = {"kl": "distil", "ce": "ce", "policy_gradient": "reward", "tv": "overlap"}
-OBJECTIVES = ("composite", *ALONE)
+OBJECTIVES = ("composite", *ALONE, "none")
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,18 @@ def first_prompts(sequences: Sequences) -> list[list[int]]:
     return found
 
 
-def stream(data: str | Path, room: int, seed: int, count: int) -> list[list[int]]:
+def stream(data: str | Path, room: int, seed: int, count: int, option: str) -> list[list[int]]:
     """Prompts of at most `room` tokens, shuffled; the first `count`, or all for 0.
 
     Of the train split, which shares no conversation with the held-out prompts; of data that nothing is trained on
-    (questions alone) their prompts. Raises StudyError if there is none, or fewer than `count`.
+    (questions alone) their prompts. Raises StudyError, naming the option, if there is none, or fewer than `count`.
     """
     trained = (Path(data) / "train.safetensors").is_file()
     texts = first_prompts(read_sequences(data, "train")) if trained else [list(p.tokens) for p in read_prompts(data)]
     fitting = [text for text in texts if len(text) <= room]
     if not fitting:
         what = f"none of its {len(texts)} prompts has at most {room} tokens" if texts else "no text has a question"
-        raise StudyError(f"--data: {data}: the stream is empty: {what}; conversations or prompts are right")
+        raise StudyError(f"{option}: {data}: the stream is empty: {what}; conversations or prompts are right")
     if count > len(fitting):
         raise StudyError(f"--prompts: {count} asked, {data} has {len(fitting)} of at most {room} tokens")
     order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed)).tolist()
