@@ -119,6 +119,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/side_tables.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/traces.smk"
 
 
 rule all_figures:

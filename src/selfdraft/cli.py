@@ -48,6 +48,7 @@ GROUPS = {
     "by hand": {
         "inspect": "say what a folder or file is taken for, a model or data, before anything is run",
         "generate": "stream text, accepted draft tokens coloured",
+        "trace": "make a page of what `generate --trace` wrote: what came of each drafted token",
         "evaluate": "measure any set of checkpoints into one results.csv",
         "export-drafter": "write a trained drafter as SGLang, vLLM or speculators read it",
         "import-drafter": "check an EAGLE-3 drafter of another program, and make it one of ours",

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--prompt", required=True, nargs="+", help="what the user says; several make a batch")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--prompt", nargs="+", help="what the user says; several make a batch")
+    asked.add_argument("--number", type=int, nargs="+", metavar="N", help="instead: prompts of --data, from 0 on")
     parser.add_argument("--target", help="folder made by `selfdraft target` (default: the one under results/target)")
     parser.add_argument(
         "--checkpoint", help="folder made by `selfdraft train` or `train-drafter`; without it the target decodes alone"
@@ -28,13 +30,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
     parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
     parser.add_argument("--vocabulary", type=int, metavar="K", help="draft only the K most frequent tokens of --data")
-    parser.add_argument("--data", help="for --vocabulary: folder made by `selfdraft data` (default: the only one)")
+    parser.add_argument(
+        "--data", help="for --vocabulary and --number: folder made by `selfdraft data` (default: the only one)"
+    )
     parser.add_argument("--gamma", type=int, default=4, help="tokens drafted per cycle")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     parser.add_argument("--top-p", type=float, default=1.0, help="nucleus mass, 1 is off")
     parser.add_argument("--top-k", type=int, default=0, help="best tokens kept, 0 is off")
     parser.add_argument("--max-new-tokens", type=int, default=128, help="longest answer")
     parser.add_argument("--seed", type=int, default=0, help="of the sampled tokens")
+    parser.add_argument("--trace", metavar="FILE", help="JSON file to write: what came of each drafted token")
     parser.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float32"), help="of the computation")
     parser.add_argument("--color", default="auto", choices=("auto", "always", "never"), help="colour drafted tokens")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
@@ -42,27 +47,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    import json
     import os
     import sys
+    from pathlib import Path
 
     import torch
 
     from selfdraft.commands.folders import only_folder
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
+    from selfdraft.errors import StudyError
+    from selfdraft.files import whole_file
     from selfdraft.models.runtime import start
     from selfdraft.sources.chat import ChatTokenizer
+    from selfdraft.traces.record import Recorder
+    from selfdraft.traces.watching import Watched
 
+    if args.trace and not (args.checkpoint or args.draft_model or args.lookup is not None):
+        raise StudyError("--trace: nothing is drafted; name --checkpoint, --draft-model or --lookup")
     policy = Policy("prompt", args.temperature, args.top_p, args.top_k)
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
     drafter, drafted_by = chosen_drafter(args, target)
     target.pack()
-    # Where the terminal's encoding is not UTF-8, Python keeps a word's other bytes as half characters.
-    args.prompt = [os.fsencode(text).decode("utf-8", "replace") for text in args.prompt]
-    chats = [[{"role": "user", "content": text}] for text in args.prompt]
-    prompts = [tokenizer.encode(tokenizer.render(chat, add_generation_prompt=True)) for chat in chats]
+    texts, prompts = asked_prompts(args, tokenizer)
     eos = frozenset(tokenizer.eos_ids)
 
     def generator() -> torch.Generator:
@@ -74,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     streams = [Stream(tokenizer, eos, color, live=len(prompts) == 1) for _ in prompts]
 
     def show() -> None:
-        for text, stream in zip(args.prompt, streams, strict=True):
+        for text, stream in zip(texts, streams, strict=True):
             if len(streams) > 1:
                 print(f"\n# {text}")
             stream.end()
@@ -94,12 +104,18 @@ def run(args: argparse.Namespace) -> None:
     speculate(target, drafter, prompts, policy, args.gamma, 4, generator())
     timings = Timings()
     seen = []
+    recorder = Recorder(Watched(drafter), tokenizer, prompts) if args.trace else None
     for cycle in cycles(
-        target, drafter, prompts, policy, args.gamma, args.max_new_tokens, generator(), eos, timings=timings
+        *(target, recorder.watched if recorder else drafter, prompts, policy, args.gamma, args.max_new_tokens),
+        *(generator(), eos),
+        timings=timings,
     ):
         seen.append(cycle)
+        if recorder:
+            recorder.add(cycle, timings)
         streams[cycle.row].put(cycle.tokens, cycle.accepted)
     show()
+    timings.decode_s -= recorder.watched.seconds if recorder else 0.0  # looking is no decoding
     new = sum(len(cycle.tokens) for cycle in seen)
     # The same work alone: as many steps as the longest answer has tokens.
     longest = max(sum(len(cycle.tokens) for cycle in seen if cycle.row == row) for row in range(len(prompts)))
@@ -113,6 +129,45 @@ def run(args: argparse.Namespace) -> None:
         f"{accepted} of them drafted in {len(seen)} cycles: accepted_mean {mean}, "
         f"{rate:.1f} tokens/s, speedup {times:.2f} over the target alone"
     )
+    if recorder:
+        about = {
+            **{"target": Path(folder).name, "drafter": drafted_by, "gamma": args.gamma, "seed": args.seed},
+            "policy": {"temperature": policy.temperature, "top_p": policy.top_p, "top_k": policy.top_k},
+            **{"dtype": str(target.dtype).removeprefix("torch."), "device": target.device.type},
+            "threads": torch.get_num_threads(),
+        }
+        summary = {
+            **{"tokens": new, "cycles": len(seen), "accepted": accepted},
+            "accepted_mean": sum(whole) / len(whole) if whole else None,
+            **{"tokens_per_s": rate, "speedup": times, "prefill_s": timings.prefill_s, "decode_s": timings.decode_s},
+            **{"draft_s": timings.draft_s, "verify_s": timings.verify_s, "accept_s": timings.accept_s},
+        }
+        with whole_file(args.trace) as temporary:
+            trace = recorder.trace(texts, about, summary)
+            temporary.write_text(json.dumps(trace, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{args.trace}: written; `selfdraft trace {args.trace} --out trace.html` makes a page of it")
+
+
+def asked_prompts(args: argparse.Namespace, tokenizer: "ChatTokenizer") -> tuple[list[str], list[list[int]]]:
+    """The texts that are answered, and their tokens. Raises StudyError for a prompt that the data lack."""
+    import os
+
+    from selfdraft.commands.folders import only_folder
+    from selfdraft.errors import StudyError
+    from selfdraft.sequences import read_prompts
+
+    if args.number is not None:
+        folder = only_folder(args.data, "results/data", "prompts.json", "--data")
+        known = read_prompts(folder)
+        for number in args.number:
+            if not 0 <= number < len(known):
+                raise StudyError(f"--number: {number} is not a prompt of {folder} (0…{len(known) - 1})")
+        found = [known[number] for number in args.number]
+        return [prompt.text for prompt in found], [list(prompt.tokens) for prompt in found]
+    # Where the terminal's encoding is not UTF-8, Python keeps a word's other bytes as half characters.
+    texts = [os.fsencode(text).decode("utf-8", "replace") for text in args.prompt]
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    return texts, [tokenizer.encode(tokenizer.render(chat, add_generation_prompt=True)) for chat in chats]
 
 
 def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter | None", str]:

@@ -79,6 +79,11 @@ def code_of(*stages: str) -> str:
     return _stamp("-".join(stages), files_of(*stages))
 
 
+def path_of_file(name: str) -> str:
+    """A file of this package that is no module, as a path relative to the working directory."""
+    return os.path.relpath(ROOT / name)
+
+
 def code_of_figure(name: str, others: list[str]) -> str:
     """The input that stands for `files_of_figure` in a rule."""
     return _stamp(f"figure-{name}", files_of_figure(name, others))

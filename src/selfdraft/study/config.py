@@ -365,7 +365,7 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     for name in config["drafters"]:
         if name == config["target"]["name"]:
             yield f"drafters.{name}: this is the name of the target; choose another one"
-    for section in ("batch", "identity", "domains"):
+    for section in ("batch", "identity", "domains", "traces"):
         for position, sweep in enumerate(config.get(section, {}).get("sweeps", [])):
             if sweep not in config["sweeps"]:
                 hint = _suggestion(sweep, list(config["sweeps"]))
@@ -375,7 +375,7 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
         if all(config["policies"][policy]["temperature"] > 0 for policy in chosen):
             yield "identity.sweeps: none of their policies is greedy (temperature 0); identity means nothing else"
     prompts = config["data"]["prompts"]
-    for section in ("acceptance", "peers", "identity"):
+    for section in ("acceptance", "peers", "identity", "traces"):
         asked = config.get(section, {}).get("prompts", 0)
         if asked > prompts:
             yield f"{section}.prompts: {asked} is more than data.prompts, {prompts}"

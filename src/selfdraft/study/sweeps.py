@@ -312,6 +312,29 @@ def domains_grid(config: Config) -> dict[str, list[str]]:
     return {"dataset": [config["data"]["name"], *sets(config)], "drafting": list(ways)}
 
 
+def traced(config: Config) -> list[Point]:
+    """The points whose generations are shown token by token; none without the section."""
+    return points_for(config, "traces")
+
+
+def traced_draft(config: Config) -> list[Checkpoint]:
+    """The one draft that is traced: the first trained one."""
+    return trained(traced(config))[:1]
+
+
+def traced_policies(config: Config) -> list[str]:
+    """The policies that are traced, a page each."""
+    return list(dict.fromkeys(point.policy for point in traced(config)))
+
+
+def trace_options(config: Config, policy: str) -> list[str]:
+    """What `generate` is told of a traced policy: its first draft length, the answers' length and the warps."""
+    gamma = next(point.gamma for point in traced(config) if point.policy == policy)
+    warps = {f"--{key.replace('_', '-')}": value for key, value in config["policies"][policy].items()}
+    options = {"--gamma": gamma, "--max-new-tokens": config["traces"]["max_new_tokens"], **warps}
+    return [word for option, value in options.items() for word in (option, str(value))]
+
+
 def trained(chosen: Iterable[Point]) -> list[Checkpoint]:
     """The trained drafts among some points, without repeats."""
     return list(dict.fromkeys(point.draft for point in chosen if isinstance(point.draft, Checkpoint)))
