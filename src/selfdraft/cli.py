@@ -18,7 +18,7 @@ GROUPS = {
     "what is studied": {
         "target": "turn a model from a package, a hub or a path into a plain folder",
         "data": "turn conversations, text or questions into token sequences, split by origin, and prompts",
-        "machine": "measure this machine's read bandwidth and matrix rates",
+        "machine": "measure this machine's read bandwidth and matrix rates, or its step times",
     },
     "train drafts": {
         "capture": "keep the teacher's hidden states that the drafts are trained on",
@@ -52,6 +52,7 @@ GROUPS = {
         "evaluate": "measure any set of checkpoints into one results.csv",
         "export-drafter": "write a trained drafter as SGLang, vLLM or speculators read it",
         "import-drafter": "check an EAGLE-3 drafter of another program, and make it one of ours",
+        "predict": "speedups on a machine whose step times are known, from measured acceptance",
         "plan": "predict what a study costs, from its config and measured costs",
         "provenance": "say what made a figure, table, checkpoint or folder: code, settings, packages, machine",
     },

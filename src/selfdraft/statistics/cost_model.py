@@ -47,7 +47,7 @@ def predict(accepted_mean: float, drafted: Mapping[int, float], steps: Steps, co
     return float(predicted_speedup(accepted_mean + 1.0, at(steps.vanilla, context), 0.0, seconds))
 
 
-def expected_accepted(alpha: float, gamma: int) -> float:
+def expected_accepted(alpha: Any, gamma: int) -> Any:
     """Mean accepted draft tokens per cycle, bonus excluded, if each position is accepted with `alpha`.
 
     alpha (1 - alpha^gamma) / (1 - alpha): equation 1 of Leviathan et al. 2023 (arXiv:2211.17192),
@@ -56,7 +56,7 @@ def expected_accepted(alpha: float, gamma: int) -> float:
 
     Raises ValueError if alpha is outside [0, 1] or gamma < 1.
     """
-    if not 0.0 <= alpha <= 1.0 or gamma < 1:
+    if gamma < 1 or not np.all((np.asarray(alpha) >= 0.0) & (np.asarray(alpha) <= 1.0)):
         raise ValueError(f"alpha = {alpha} is not in [0, 1], or gamma = {gamma} is not >= 1")
     return sum(alpha**k for k in range(1, gamma + 1))  # no 0/0 at alpha = 1
 

@@ -52,7 +52,11 @@ def read_raw(path: str | Path, kind: str) -> pd.DataFrame:
     Args: kind: quality, acceptance, speed or steps.
     Raises: StudyError naming the file and each missing column, or the column that holds no number.
     """
-    table = read_text(path)
+    return checked(read_text(path), kind, path)
+
+
+def checked(table: pd.DataFrame, kind: str, path: str | Path) -> pd.DataFrame:
+    """A table of strings as a raw table; see `read_raw`. `path` is where it was found."""
     missing = [column for column in RAW_COLUMNS[kind] if column not in table.columns]
     if missing:
         raise StudyError(f"{path}: column {', '.join(missing)} is missing from the {kind} table")
