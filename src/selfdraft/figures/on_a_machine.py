@@ -12,7 +12,7 @@ MOST = 6  # drafts in a panel: the best ones
 
 
 def draw(found: Sequence[Prediction], overrides: style.Style, machine: str) -> Figure:
-    """`found` is best first, of one data set; markers are filled where the length was run, and open where it was not."""
+    """`found` is best first, of one data set; markers are filled where a length was run, and open where it was not."""
     policies = list(dict.fromkeys(one.settings["policy"] for one in found))
     figure, axes = style.canvas(overrides, style.FULL, 2.8, columns=len(policies), sharey=True)
     names = list(dict.fromkeys(one.name for one in found))[:MOST]
