@@ -19,6 +19,12 @@ BY_HAND = [line for line in LINES if words_of(line)[0] == "selfdraft" and not an
 DRY = [line for line in LINES if words_of(line)[0] == "snakemake" and "--workflow-profile" not in line]
 SMALL = {"sequence_length": 128, "train_tokens": 900, "validation_tokens": 100, "held_out_tokens": 200, "prompts": 2}
 DATA = {**SMALL, "english_only": False, "held_out_fraction": 0.3, "prompt_length": [4, 120], "seed": 0}
+# Two cycles of a lookup drafter, as a study's table of acceptance has them.
+ACCEPTANCE = """drafter,layer,T,capacity,objective,seed,policy,gamma,dataset,drafting,prompt,cycle,drafted,accepted,\
+overlap_sum,new_tokens,cut,identical,dtype
+lookup,,,,,,greedy,2,chats,fixed,a,0,2,1,1.0,2,0,1,float32
+lookup,,,,,,greedy,2,chats,fixed,b,0,2,2,2.0,3,0,1,float32
+"""
 
 
 def run(*words):
@@ -48,6 +54,11 @@ def place(tmp_path_factory, study_at):
         run("capture", *["--target", "T", "--data", "D", "--depths", "21", "--out-dir", "kept"])
         train = "train --target T --data D --capture kept --layer 21 --T 1.0 --capacity head_block --out-dir"
         run(*train.split(), "results/checkpoints/layer21_T1.0_head_block")
+        tracing = "--prompt a --lookup 2 --max-new-tokens 4 --trace trace.json"
+        run("generate", *tracing.split())
+        (study / "results/acceptance.csv").write_text(ACCEPTANCE)
+        few = "--gammas 1 --contexts 16 --rounds 1 --out steps.json"
+        run("machine", "--steps", *few.split())
         yield study
     finally:
         os.chdir(before)
