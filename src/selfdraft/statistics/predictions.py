@@ -77,8 +77,7 @@ def told(
     Both are functions of sums over prompts, so that the intervals are the bootstrap's over prompts.
     """
     vanilla = cost_model.at(steps.vanilla, context)
-    drafted = np.minimum(rows["drafted"], gamma)
-    accepted = np.minimum(rows["accepted"], gamma)
+    drafted, accepted = rows["drafted"].clip(upper=gamma), rows["accepted"].clip(upper=gamma)
     extra = max(0, gamma - source)
     whole = (rows["drafted"] == source) & (rows["accepted"] == source) & (extra > 0)
     tried = (rows["drafted"] == source) & (rows["accepted"] >= source - 1) & (extra > 0)
@@ -124,7 +123,7 @@ def predictions(
         if table is None:
             missing[" ".join(filter(None, (settings[name] for name in (*TIMED, "policy"))))] = None
             continue
-        run = {int(gamma): whole_cycles(of) for gamma, of in rows.groupby("gamma", sort=False)}
+        run = {int(str(gamma)): whole_cycles(of) for gamma, of in rows.groupby("gamma", sort=False)}
         run = {gamma: of for gamma, of in run.items() if len(of)}
         for gamma in sorted({*run, *gammas}) if run else []:
             source = source_of(gamma, run)
