@@ -1,0 +1,165 @@
+"""`selfdraft dvi` on a tiny study: what it leaves, what a kill at any moment changes (nothing), what it refuses."""
+
+import json
+import random
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+from training.runs import dispatch_stage, kill, prepare, stage, start, wait_for
+
+from selfdraft.cli import main
+
+SETTINGS = ("--exit-layer", 1, "--capacity", "translator", "--fast-batch", 3, "--max-new-tokens", 12, "--warmup", 4)
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with target, data, and a draft that learnt without interruption."""
+    folder = tmp_path_factory.mktemp("dvi")
+    prepare(folder)
+    stage(*words(folder, "whole", "--draft", "sample", "--evaluate-every", 4))
+    return folder
+
+
+def words(folder, out, *more):
+    common = ["--target", folder / "target", "--data", folder / "data", "--dtype", "float32", "--prompts", 10]
+    return ["dvi", *common, *SETTINGS, "--out-dir", folder / out, *more]
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+
+
+def without_seconds(row):
+    return {name: value for name, value in row.items() if not name.endswith("_s")}
+
+
+def test_it_leaves_a_checkpoint_a_log_and_what_it_found(study, capsys):
+    folder = study / "whole"
+    config, results = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "results"))
+    assert (config["drafter"], config["share"], config["lossless_against"]) == ("dvi", "head", "base")
+    log = log_of(folder)
+    assert [line["step"] for line in log] == list(range(1, len(log) + 1))
+    assert results["updates"] == len(log) > 5
+    assert results["tokens"] == config["training_tokens"] <= 120
+    assert [found["prompts"] for found in results["evaluations"]] == [0, 4, 8, 10]
+    assert [found["updates"] for found in results["evaluations"]][::3] == [0, len(log)]
+    first, last = results["evaluations"][0], results["evaluations"][-1]
+    assert first["by_prompt"].keys() == last["by_prompt"].keys()
+    gain = last["accepted_mean"] - first["accepted_mean"]
+    assert results["accepted_mean_gain"] == pytest.approx(gain)
+    assert results["buffer_bytes"] == 2048 * (2 * 64 * 4 + 44)
+    assert results["broken"] is None
+    dispatch_stage(
+        "generate", "--prompt", "How?", "--target", study / "target", "--checkpoint", folder, "--dtype", "float32",
+        "--max-new-tokens", 6,
+    )  # fmt: skip
+    assert "layer 1 translator, gamma 4" in capsys.readouterr().out
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_the_same(study):
+    state = study / "state" / "killed.safetensors"
+    more = ("--draft", "sample", "--evaluate-every", 4, "--state", state, "--save-prompts", 1)
+    moments, kills, resumed = random.Random(0), 0, 0
+    for attempt in range(20):
+        process = start(words(study, "killed", *more))
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        resumed += before > 0
+        wanted, seen = moments.randint(1, 3), set()
+
+        def enough(seen=seen, wanted=wanted, before=before):
+            if state.exists() and (now := state.stat().st_mtime_ns) != before:
+                seen.add(now)
+            return len(seen) >= wanted
+
+        def saving():
+            return any(state.parent.glob(f".{state.name}.*"))
+
+        if kills >= KILLS or not wait_for(saving if attempt % 2 else enough, process, 600):
+            break
+        kill(process)
+        kills += 1
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert kills >= 2
+    assert resumed >= 2
+    whole, killed = study / "whole", study / "killed"
+    assert (whole / "draft.safetensors").read_bytes() == (killed / "draft.safetensors").read_bytes()
+    assert list(map(without_seconds, log_of(whole))) == list(map(without_seconds, log_of(killed)))
+    ours, theirs = (json.loads((folder / "results.json").read_text())["evaluations"] for folder in (whole, killed))
+    assert [found["by_prompt"] for found in ours] == [found["by_prompt"] for found in theirs]
+    assert not state.exists()
+
+
+def test_what_breaks_leaves_the_draft_of_before_and_says_so(study, capsys):
+    out = study / "broken"
+    assert main([*map(str, words(study, "broken", "--learning-rate", 1e38, "--objective", "kl"))]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("selfdraft dvi: error: update ")
+    assert error.endswith(f"lower the learning rate; {out} has the draft as it was before")
+    results = json.loads((out / "results.json").read_text())
+    assert results["broken"]
+    assert len(log_of(out)) == results["updates"]
+
+
+def test_a_stream_may_change_and_a_draft_may_stay_as_it_is(study):
+    dispatch_stage(*words(study, "frozen", "--objective", "none", "--prompts", 3, "--then", study / "data"))
+    results = json.loads((study / "frozen/results.json").read_text())
+    assert (results["updates"], results["accepted_mean_gain"], len(results["served"])) == (0, 0.0, 6)
+    # the same prompts again, and so the same answers
+    assert results["served"][:3] == results["served"][3:]
+    assert sum(tokens for _, _, tokens in results["served"]) == results["tokens"]
+    assert log_of(study / "frozen") == []
+
+
+def test_it_starts_from_a_trained_exit(study):
+    dispatch_stage(*without_layer(study, "second", "--initial", study / "whole", "--learning-rate", 0.0))
+    one, two = (load_file(study / name / "draft.safetensors") for name in ("whole", "second"))
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def without_layer(study, out, *more):
+    chosen = words(study, out, *more)
+    at = chosen.index("--exit-layer")
+    return chosen[:at] + chosen[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--exit-layer", 4), "--exit-layer: layer 4 is not a layer of the target (0…3)"),
+        (("--exit-layer", -1), "--exit-layer: layer -1 is not a layer of the target (0…3)"),
+        (("--capacity", "lens"), "--capacity: 'lens' is unknown; one of norm"),
+        (("--capacity", "head_block"), "--capacity: head_block attends"),
+        (("--fast-batch", 0), "fast_batch: 0 is not a whole number ≥ 1"),
+        (("--buffer", 0), "buffer: 0 is not a whole number ≥ 1"),
+        (("--baseline-momentum", 1), "baseline_momentum: 1.0 is not a number in [0, 1)"),
+        (("--objective", "rl"), "objective: 'rl' is unknown; one of composite"),
+        (("--prompts", 500), "--prompts: 500 asked, "),
+        (("--held-out-prompts", 500), "--held-out-prompts: 500 asked, "),
+        (("--then", "nowhere"), "nowhere/prompts.json: file not found"),
+        (("--max-new-tokens", 508), "--data: "),
+        (("--initial", "WHOLE", "--exit-layer", 2), "--exit-layer: 2, but --initial "),
+        (("--initial", "WHOLE", "--capacity", "norm"), "--capacity: norm, but --initial "),
+        (("--initial", "WHOLE", "--rank", 3), "--rank: does not go with --initial"),
+        (("--initial", "target"), ""),
+    ],
+)
+def test_what_cannot_be_is_one_line(study, capsys, more, message):
+    more = [study / "whole" if word == "WHOLE" else word for word in more]
+    assert main([*map(str, words(study, "wrong", *more))]) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert error.startswith(f"selfdraft dvi: error: {message}")
+    assert not (study / "wrong").exists()
+
+
+def test_a_checkpoint_of_another_target_is_refused(study, capsys):
+    other = study / "other"
+    shutil.copytree(study / "whole", other)
+    config = json.loads((other / "config.json").read_text())
+    config["target"]["fingerprint"] = "0" * 16
+    (other / "config.json").write_text(json.dumps(config))
+    assert main([*map(str, without_layer(study, "wrong", "--initial", other))]) == 2
+    assert "trained on another target: its fingerprint is" in capsys.readouterr().err
