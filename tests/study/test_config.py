@@ -324,6 +324,11 @@ def test_a_mixture_stands_in_place_of_a_source():
         check(mixed(mixture={"q": {**PART, "shape": "prompts"}}), "config.yaml")
 
 
+def test_a_trace_is_of_a_trained_draft():
+    with pytest.raises(StudyError, match=r"traces\.sweeps: none of their drafts is trained"):
+        check(changed("traces/sweeps", ["lookup"]), "config.yaml")
+
+
 def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():
     config = changed("data/shape", "prompts")
     for key in ("train_tokens", "validation_tokens", "held_out_tokens"):
@@ -334,7 +339,7 @@ def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():
     ):
         check(copy.deepcopy(config), "config.yaml")
     config["sweeps"] = {"lookup": {**config["sweeps"]["lookup"], "drafting": ["trimmed"]}}
-    for section in ("batch", "identity", "domains", "figures"):
+    for section in ("batch", "identity", "domains", "traces", "figures"):
         config.pop(section, None)
     with pytest.raises(StudyError, match=r"sweeps\.lookup\.drafting: trimmed counts the tokens of the training split"):
         check(copy.deepcopy(config), "config.yaml")

@@ -370,6 +370,8 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
             if sweep not in config["sweeps"]:
                 hint = _suggestion(sweep, list(config["sweeps"]))
                 yield f"{section}.sweeps.{position}: {_shown(sweep)} is not a key of sweeps; {hint}"
+    if all("drafter" in config["sweeps"].get(name, {}) for name in config.get("traces", {}).get("sweeps", [None])):
+        yield "traces.sweeps: none of their drafts is trained; a trace is of the first one that is"
     if "identity" in config:
         chosen = {policy for name in config["identity"]["sweeps"] for policy in config["sweeps"][name]["policy"]}
         if all(config["policies"][policy]["temperature"] > 0 for policy in chosen):
