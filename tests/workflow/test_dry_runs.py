@@ -176,13 +176,21 @@ def test_a_study_without_trained_drafts_needs_prompts_alone(study_at, tmp_path):
             del data[key]
         data |= {"splits": ["held_out"], "shape": "prompts"}
         config["sweeps"] = {name: sweep for name, sweep in sweeps.items() if "drafter" in sweep}
-        for section in ("batch", "identity", "domains", "figures", "peers", "compile"):
+        for section in ("batch", "identity", "domains", "traces", "figures", "peers", "compile"):
             config.pop(section, None)
 
     configured(study, change)
     jobs = study.to_do("all_results")
     assert jobs["data"] == jobs["results"] == 1
     assert not {"train", "capture", "quality"} & set(jobs)
+
+
+def test_pages_of_traces_need_one_draft_alone(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+    configured(study, lambda config: None)
+    jobs = study.to_do("all_traces")
+    assert (jobs["train"], jobs["trace"], jobs["trace_page"]) == (1, 3, 1)
+    assert not {"acceptance", "speed", "quality"} & set(jobs)
 
 
 def test_a_drafter_with_a_layer_of_its_own_is_trained_once_on_the_states_that_it_fuses(study_at, tmp_path):
