@@ -187,7 +187,7 @@ def test_a_study_without_trained_drafts_needs_prompts_alone(study_at, tmp_path):
 
 def test_pages_of_traces_need_one_draft_alone(study_at, tmp_path):
     study = study_at(tmp_path / "study")
-    configured(study, lambda config: None)
+    configured(study, lambda config: config.update(traces={"sweeps": ["gamma"], "prompts": 3}))
     jobs = study.to_do("all_traces")
     assert (jobs["train"], jobs["trace"], jobs["trace_page"]) == (1, 3, 1)
     assert not {"acceptance", "speed", "quality"} & set(jobs)
