@@ -6,7 +6,7 @@ from typing import Any
 
 Config = dict[str, Any]
 
-UNCOUNTED = ("figures", "shards", "points_a_job")  # sections that change no number
+UNCOUNTED = ("figures", "traces", "shards", "points_a_job")  # sections that change no number
 
 
 def as_json(value: Any) -> str:
