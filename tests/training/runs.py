@@ -79,7 +79,7 @@ def kill(process, how=signal.SIGKILL):
     return process.communicate(timeout=60)
 
 
-def wait_for(condition, process, seconds=60):
+def wait_for(condition, process, seconds=300):
     """Until the condition holds; False if the process ended before."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
