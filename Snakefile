@@ -51,6 +51,8 @@ shell.prefix(prepare_jobs(layers=sweeps.layers(config), depths=DEPTHS))
 TARGET = f"results/target/{config['target']['name']}"
 DATA = f"results/data/{config['data']['name']}"
 CAPTURE = f"results/capture/{config['data']['name']}"
+QUESTIONS = f"results/data/{config['data']['name']}_questions"
+ANSWERS = sweeps.answers_folder(config)
 CHECKPOINT = "results/checkpoints/layer{layer}_T{T}_{capacity}{variant}"
 STATES = collect(
     f"{CAPTURE}/depth{{depth}}.safetensors",
@@ -110,6 +112,7 @@ wildcard_constraints:
 
 
 include: "workflow/rules/sources.smk"
+include: "workflow/rules/answers.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/quality.smk"
 include: "workflow/rules/acceptance.smk"

@@ -22,6 +22,7 @@ GROUPS = {
     },
     "train drafts": {
         "capture": "keep the teacher's hidden states that the drafts are trained on",
+        "regenerate": "the target's own answers to a data set's questions, with its states, for drafters to train on",
         "train": "train drafts: several in one pass, by several processes, interrupted or not",
         "train-drafter": "train a drafter with a layer of its own (EAGLE-3) on its own unrolled steps",
         "dvi": "let a draft learn from its own verifications while it serves a stream of prompts",

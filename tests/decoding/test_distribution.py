@@ -114,6 +114,7 @@ COVERING = [
     ("lookup", "greedy", 2, "fixed", False),
     ("eagle3", "greedy", 3, "fixed", False),
     ("hybrid", "greedy", 4, "fixed", False),
+    ("hybrid", "t1", 4, "confident", True),
 ]
 EVERY = [
     (kind, policy, gamma, length, trimmed)

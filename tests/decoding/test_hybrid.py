@@ -94,6 +94,22 @@ def test_after_cycles_of_lookup_the_other_drafts_as_if_it_had_been_alone():
         assert [one for one, _ in again] == [other for _, other in again]
 
 
+def test_each_row_of_a_batch_is_drafted_for_as_if_it_were_alone():
+    """Lookup for the rows that repeat themselves, the other drafter for those that do not, in one cycle."""
+    target, generator = tiny_llama(scale=0.2), torch.Generator().manual_seed(0)
+    prompts = [[5, 6, 7, 8] * 4, [30, 20, 10, 40, 3], [1, 2, 3, 1, 2]]
+    drafter = HybridDrafter(LookupDrafter(3, 2), learned(target, "eagle3"), 2)
+
+    def story(prompts, row):
+        found = speculate(target, drafter, prompts, GREEDY, 4, 20, generator).cycles
+        return [(cycle.drafted, cycle.accepted, cycle.tokens) for cycle in found if cycle.row == row and not cycle.cut]
+
+    together = [story(prompts, row) for row in range(len(prompts))]
+    assert together == [story([prompt], 0) for prompt in prompts]
+    firsts = [cycles[0][0] for cycles in together]
+    assert firsts == [4, 2, 3]  # lookup's, the other's, and lookup's again, which has no more text
+
+
 def test_settings_build_it_and_its_files_are_known(tmp_path):
     made = {"kind": "hybrid", "lookup": {"max_ngram": 3}, "drafter": {"kind": "eagle3", "folder": str(tmp_path)}}
     assert files_of(made) == [tmp_path / "config.json", tmp_path / "draft.safetensors"]

@@ -22,9 +22,9 @@ from selfdraft.study.sweeps import FIGURES, TABLE_FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
 DRAFTS = 5 + 5  # of the sweeps of layers and temperature; five more capacities
-# the sweeps of layers, temperature and gamma; five capacities; three ways of drafting; two other drafters
+# the sweeps of layers, temperature and gamma; five capacities; three ways of drafting; four other drafters
 GROUPS = 3  # of drafts that are measured by one job: two layers at T = 1, one of them at T = 2
-POINTS = 10 + 5 + 3 + 2
+POINTS = 10 + 5 + 3 + 4
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
     settings = ("drafter", "layer", "T", "capacity", "gamma", "policy", "drafting")
     assert len({tuple(row[name] for name in settings) for row in results}) == POINTS
     assert {row["drafting"] for row in results} == {"fixed", "confident", "adaptive", "trimmed"}
-    assert {row["drafter"] for row in results} == {"early_exit", "lookup", "small"}
+    assert {row["drafter"] for row in results} == {"early_exit", "lookup", "small", "eagle", "both"}
     for row in results:
         assert (row["kl"] == "") == (row["drafter"] != "early_exit")
         for name in ("accepted_mean", "speedup", "predicted_speedup", "vanilla_tps", "transformers_tps"):
@@ -131,7 +131,7 @@ def test_greedy_output_is_the_targets_own(tiny):
 def test_every_drafter_is_identical_with_vanilla_in_float32(tiny):
     table = rows(tiny / "results/identity.csv")
     assert {row["drafting"] for row in table} == {"fixed", "confident", "adaptive", "trimmed"}
-    assert {row["drafter"] for row in table} == {"early_exit", "lookup", "small"}
+    assert {row["drafter"] for row in table} == {"early_exit", "lookup", "small", "eagle", "both"}
     assert {(row["dtype"], row["identical"], row["divergences"]) for row in table} == {("float32", "1", "0")}
 
 

@@ -95,15 +95,10 @@ rule train_drafter:
     input:
         target=rules.target.output.config,
         weights=rules.target.output.weights,
-        data=rules.data.output.index,
-        sequences=rules.data.output.sequences,
-        capture=ancient(rules.capture.output.description),
-        states=ancient(
-            collect(
-                f"{CAPTURE}/depth{{depth}}.safetensors",
-                depth=lookup(dpath="{drafter}", within=sweeps.depths_by_drafter(config)),
-            )
-        ),
+        data=lookup(dpath="{drafter}/index", within=sweeps.taught_by(config)),
+        sequences=lookup(dpath="{drafter}/sequences", within=sweeps.taught_by(config)),
+        capture=ancient(lookup(dpath="{drafter}/capture", within=sweeps.taught_by(config))),
+        states=ancient(lookup(dpath="{drafter}/states", within=sweeps.taught_by(config))),
         code=code_digests.code_of("capture", "train_drafter"),
     output:
         weights="results/drafters/{drafter}/draft.safetensors",

@@ -9,7 +9,13 @@ from selfdraft.errors import StudyError
 if TYPE_CHECKING:
     from torch import Tensor
 
-DEFAULTS: dict[str, Any] = {"vocabulary": 8192, "fc_norm": True, "norm_output": False, "training": {}}
+DEFAULTS: dict[str, Any] = {
+    "vocabulary": 8192,
+    "fc_norm": True,
+    "norm_output": False,
+    "answers": "original",
+    "training": {},
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -38,6 +38,10 @@ SETTINGS = {
         "description": "EAGLE-3.1: the next step reads the normed state (false).",
         "type": "boolean",
     },
+    "answers": {
+        "description": "original: trained on the data's answers; regenerated: on the target's own (section answers).",
+        "enum": ["original", "regenerated"],
+    },
     "training": {
         "description": "How it is trained, on the captured states of the training split.",
         "type": "object",
@@ -122,6 +126,7 @@ class Eagle3Drafter:
     """
 
     learns = False
+    rows_apart = True  # a row's draft may be replaced by another: what was drafted is run again where it was accepted
 
     def __init__(self, target: Llama, draft: Eagle3, stopping: Stopping | None = None, adapt: bool = False) -> None:
         """`stopping` and `adapt` as for an exit."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft, Drafter
@@ -11,6 +12,7 @@ from selfdraft.decoding.drafting import Drafting
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
+from selfdraft.decoding.upload import uploaded
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.errors import StudyError
 from selfdraft.models.llama import Llama
@@ -69,8 +71,10 @@ def lookup_of(settings: Any, where: str) -> LookupDrafter:
 
 
 class HybridDrafter:
-    """In each cycle one of two drafts: lookup if it finds something for every row that goes on, else the other.
+    """Lookup for what finds something in its text, the other drafter for the rest.
 
+    Each row of a batch for itself, if the other drafter has its rows apart (it knows verified tokens alone, see
+    Eagle3Drafter); else one of both drafts for all rows: lookup, if it finds something for every row that goes on.
     Who drafts depends on verified tokens alone, and each says what it drew from: the output stays the target's. The
     other drafter hears of all cycles, and catches up with those that lookup drafted.
     """
@@ -81,6 +85,7 @@ class HybridDrafter:
             raise StudyError(f"most: {most} is not ≥ 1")
         self.lookup, self.drafter, self.most = lookup, drafter, most
         self.depths, self.learns = drafter.depths, drafter.learns
+        self._apart = bool(getattr(drafter, "rows_apart", False))
         self._going: list[bool] = []
 
     def start(self, session: Session) -> None:
@@ -92,9 +97,27 @@ class HybridDrafter:
         found = self.lookup.proposals(session, gamma)
         if all(proposal for proposal, goes in zip(found, self._going, strict=True) if goes):
             return Draft.of_lists(found, session.pending.device)
-        return self.drafter.draft(session, min(gamma, self.most or gamma), policy, generator)
+        draft = self.drafter.draft(session, min(gamma, self.most or gamma), policy, generator)
+        return replaced(draft, found) if self._apart and any(found) else draft
 
     def observe(self, outcome: Outcome) -> None:
         self._going = [bool(tokens) for tokens in outcome.tokens]
         self.lookup.observe(outcome)
         self.drafter.observe(outcome)
+
+
+def replaced(draft: Draft, found: list[list[int]]) -> Draft:
+    """The draft with the rows for which there is something in `found`, chosen without chance, in place of its own."""
+    rows, width = draft.tokens.shape
+    device, longest = draft.tokens.device, max(width, *map(len, found))
+    own = [width] * rows if draft.lengths is None else draft.lengths.tolist()
+    theirs = uploaded([bool(proposal) for proposal in found], device).bool()
+    filled = [proposal + [0] * (longest - len(proposal)) for proposal in found]
+    tokens = torch.where(theirs.unsqueeze(1), uploaded(filled, device), F.pad(draft.tokens, (0, longest - width)))
+    lengths = uploaded([len(proposal) or mine for proposal, mine in zip(found, own, strict=True)], device)
+    if draft.q is None:
+        return Draft(tokens, None, lengths)
+    certain = torch.zeros((rows, longest, draft.q.shape[-1]), dtype=draft.q.dtype, device=device)
+    certain.scatter_(-1, tokens.unsqueeze(-1), 1.0)  # all mass on what lookup proposes
+    q = torch.where(theirs.view(-1, 1, 1), certain, F.pad(draft.q, (0, 0, 0, longest - width)))
+    return Draft(tokens, q, lengths)

@@ -32,6 +32,9 @@ def bytes_by_rule(config: Config, models: dict[str, ModelSizes]) -> dict[str, fl
     length = data.get("sequence_length", 0)
     splits = {split: data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)}
     found["capture"] = states(splits, len({*sweeps.captured_depths(config), target.layers}), length)
+    if sweeps.regenerating(config):  # in bfloat16 always; answers are about as long as those of the data, or shorter
+        files = len({*sweeps.answered_depths(config), target.layers})
+        found["regenerate"] = 2.0 * target.hidden * files * config["answers"]["questions"]
     elsewhere = sweeps.trained(sweeps.points_for(config, "domains"))
     depths = len({*sweeps.depths(elsewhere), target.layers})
     read = [made for made in sweeps.sets(config).values() if "held_out_tokens" in made]

@@ -338,6 +338,8 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
             yield f"{where}.features: found {features}, ascending depths of the target are right"
         if "train" not in data["splits"]:
             yield f"{where}: is trained; data.splits {data['splits']} leaves nothing to train it on"
+        if made.get("answers") == "regenerated" and "answers" not in config:
+            yield f"{where}.answers: regenerated needs the section answers, which says how; it is missing"
         steps, length = made.get("training", {}).get("ttt_length", 1), data.get("sequence_length", math.inf)
         if steps + 2 > length:
             yield f"{where}.training.ttt_length: {steps} steps do not fit into data.sequence_length, {length}"
@@ -360,6 +362,9 @@ def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str],
 
 def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     """Settings of drafting, drafters, batch, peers and identity that do not go with the rest."""
+    if (policy := config.get("answers", {}).get("policy")) not in (None, *config["policies"]):
+        hint = _suggestion(policy, list(config["policies"]))
+        yield f"answers.policy: {_shown(policy)} is not a key of policies; {hint}"
     if FIXED in config["drafting"]:
         yield f"drafting.{FIXED}: this name means gamma tokens from the whole vocabulary; choose another one"
     for name in config["drafters"]:

@@ -382,21 +382,72 @@ def drafter_files(config: Config, chosen: Iterable[Point]) -> list[str]:
     ]
 
 
-def depths_by_drafter(config: Config) -> dict[str, list[int]]:
-    """The depths that each trained drafter fuses."""
-    return {name: made["features"] for name, made in trained_drafters(config).items()}
+def regenerating(config: Config) -> dict[str, Any]:
+    """Those of `drafters_in_use` that learn from the target's own answers."""
+    used = drafters_in_use(config)
+    return {name: made for name, made in used.items() if made.get("answers") == "regenerated"}
+
+
+def answers_folder(config: Config) -> str:
+    """Where the target's own answers lie, as data and as captured states."""
+    return f"results/answers/{config['data']['name']}"
+
+
+def answered_depths(config: Config) -> list[int]:
+    """The depths whose states are kept of the target's own answers, the final one left out."""
+    return sorted({depth for made in regenerating(config).values() for depth in made["features"]})
+
+
+def question_settings(config: Config) -> str:
+    """The data section as JSON for the questions: as many tokens of the training split as `answers` says."""
+    more = {"train_tokens": config.get("answers", {}).get("questions", 0)}
+    kept = {key: value for key, value in config["data"].items() if key not in ("name", "source", "mixture")}
+    return as_json(kept | more)
+
+
+def answer_options(config: Config) -> list[str]:
+    """What `regenerate` is told of the section `answers`."""
+    made = config.get("answers", {})
+    policy = made.get("policy", "")
+    settings = {key: value for key, value in made.items() if key not in ("questions", "policy")}
+    given = {
+        "--policy": policy,
+        "--policy-settings": as_json(config["policies"].get(policy, {})),
+        "--settings": as_json(settings),
+        "--length": str(config["data"].get("sequence_length", 0)),
+    }
+    return [word for pair in given.items() for word in pair]
+
+
+def taught_by(config: Config) -> dict[str, dict[str, Any]]:
+    """The files that each trained drafter learns from: index, sequences, capture and states, by the drafter's name."""
+    found = {}
+    for name, made in trained_drafters(config).items():
+        own = made.get("answers") == "regenerated"
+        text = answers_folder(config) if own else f"results/data/{config['data']['name']}"
+        states = text if own else f"results/capture/{config['data']['name']}"
+        splits = ["train", "validation"] if own else config["data"]["splits"]
+        found[name] = {
+            "index": f"{text}/index.json",
+            "sequences": [f"{text}/{split}.safetensors" for split in splits if f"{split}_tokens" in config["data"]],
+            "capture": f"{states}/capture.json",
+            "states": [f"{states}/depth{depth}.safetensors" for depth in made["features"]],
+        }
+    return found
 
 
 def captured_depths(config: Config) -> list[int]:
-    """The depths whose states are kept for all that is trained, ascending, without repeats."""
-    fused = (depth for made in drafters_in_use(config).values() for depth in made["features"])
+    """The depths whose states are kept for all that is trained on the data's answers, ascending, without repeats."""
+    own = regenerating(config)
+    fused = (depth for name, made in drafters_in_use(config).items() if name not in own for depth in made["features"])
     return sorted({*depths(checkpoints(config)), *fused})
 
 
 def drafter_hash(config: Config, name: str) -> str:
     """The hash of all that decides one trained drafter."""
-    alone = config | {"drafters": {name: trained_drafters(config)[name]}}
-    return config_hash(alone, "target", "data", "drafters")
+    made = trained_drafters(config)[name]
+    own = ["answers", "policies"] if made.get("answers") == "regenerated" else []
+    return config_hash(config | {"drafters": {name: made}}, "target", "data", "drafters", *own)
 
 
 def teachers(config: Config) -> list[str]:
@@ -422,9 +473,10 @@ def offline(config: Config) -> bool:
 def captured_splits(config: Config) -> list[str]:
     """The splits whose states are kept: those that are trained on, where that is done offline, and the held-out one.
 
-    Drafters are trained offline always.
+    Drafters are trained offline always, those with answers of their own on other states.
     """
-    return ["train", "validation", "held_out"] if offline(config) or drafters_in_use(config) else ["held_out"]
+    here = set(drafters_in_use(config)) - set(regenerating(config))
+    return ["train", "validation", "held_out"] if offline(config) or here else ["held_out"]
 
 
 def states(config: Config) -> list[str]:

@@ -34,6 +34,8 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "domain_capture": target * read,
         "train": target * drafts * taught,
         "train_drafter": target * sum(_read(config, made) for made in sweeps.drafters_in_use(config).values()),
+        "questions": float(config["answers"]["questions"] if sweeps.regenerating(config) else 0),
+        "regenerate": target * (config["answers"]["questions"] if sweeps.regenerating(config) else 0),
         "quality": target * drafts * data.get("held_out_tokens", 0),
         "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
         "vanilla": new * (prompts + answered),
@@ -50,7 +52,9 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
 def _read(config: Config, drafter: Mapping[str, Any]) -> float:
     """Tokens that a trained drafter's unrolled steps read."""
     training = drafter.get("training", {})
-    return float(config["data"].get("train_tokens", 0) * training.get("epochs", 1) * training.get("ttt_length", 4))
+    own = drafter.get("answers") == "regenerated"
+    text = config["answers"]["questions"] if own else config["data"].get("train_tokens", 0)
+    return float(text * training.get("epochs", 1) * training.get("ttt_length", 4))
 
 
 def _beside(config: Config, target: float) -> dict[str, float]:

@@ -78,7 +78,7 @@ def _header(code: str, itemsize: int, shapes: dict[str, tuple[int, int]]) -> tup
     return text + b" " * (-len(text) % 8), begins, end
 
 
-def _open_states(path: Path, dtype: torch.dtype, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[Any]]:
+def open_states(path: Path, dtype: torch.dtype, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[Any]]:
     """A safetensors file of the given tensors, mapped for writing: it may be larger than the memory."""
     code, kind = NUMPY[dtype]
     text, begins, end = _header(code, dtype.itemsize, shapes)
@@ -119,7 +119,7 @@ class Pass:
         folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder / "pass") as temporary:
             last = self.model.config.n_layers
-            maps = {d: _open_states(state_file(temporary, d), self.model.dtype, self.shapes) for d in depths}
+            maps = {d: open_states(state_file(temporary, d), self.model.dtype, self.shapes) for d in depths}
             for name, text in self.splits.items():
                 wanted = [last if depth == TEACHER else int(depth) for depth in depths]
                 for begin, end, states in passes(self.model, text, wanted, name):
