@@ -338,6 +338,9 @@ def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():
     for key in ("train_tokens", "validation_tokens", "held_out_tokens"):
         del config["data"][key]
     config["data"]["splits"] = ["held_out"]
+    config["drafters"] = {"lookup": {"kind": "lookup"}}
+    config["sweeps"] = {name: made for name, made in config["sweeps"].items() if not name.startswith("drafters")}
+    del config["domains"]
     with pytest.raises(
         StudyError, match=r"sweeps\.layers: has trained drafts; data\.splits \[held_out\] leaves nothing"
     ):
