@@ -52,7 +52,7 @@ def test_there_is_a_row_per_point_and_the_columns_stand_in_their_order(study):
     assert "accept_at_4_high" in columns
     assert "accept_at_5" not in columns
     assert columns[-8:] == [
-        "identical", "trained_parameters", "trained_bytes", "training_tokens", "draft_step_bytes",
+        "identical", "trained_parameters", "trained_bytes", "training_tokens", "training_seconds", "draft_step_bytes",
         "interval_note", "commit", "config_hash",
     ]  # fmt: skip
     assert "peak_memory_mb_low" not in columns

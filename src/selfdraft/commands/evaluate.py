@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     measured = {"gammas": args.gammas, "policies": policies, "acceptance": accepting, "statistics": bootstrap}
     measured |= {} if args.no_speed else {"speed": timing}
     made_by = ["--commit", commit()]
-    stage("results", *tables, *made_by, "--config-hash", config_hash(measured), "--out", str(out / "results.csv"))
+    stage("results", *tables, "--drafters", *checkpoints, *made_by, "--config-hash", config_hash(measured), "--out", str(out / "results.csv"))
     made_by += ["--config", as_json(measured), "--machine", str(out / "machine.json")]
     configs = [str(Path(folder) / "config.json") for folder in checkpoints]
     stage("record", *made_by, "--checkpoints", *configs, "--out", str(out / "provenance.json"))

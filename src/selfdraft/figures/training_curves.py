@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from selfdraft.errors import StudyError
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs, Log
 
@@ -59,7 +60,9 @@ def key_handles(have: Mapping[str, list[Any]]) -> list[Line2D]:
 
 def draw(inputs: Inputs) -> Figure:
     """Two panels over tokens, logarithmic upwards; validation KL is logged now and then, at the markers."""
-    logs = told_apart(inputs.logs())
+    logs = told_apart(inputs.logs(("tokens", *PANELS)))
+    if not logs:
+        raise StudyError("--logs: no file given; this figure draws the training of exits")
     have = {key: list(dict.fromkeys(log.settings.get(key) for log in logs)) for key in KEYS}
     have["T"].sort(key=lambda value: value or 0.0)
     have["capacity"].sort(key=str)
