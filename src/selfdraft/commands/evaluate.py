@@ -110,11 +110,11 @@ def run(args: argparse.Namespace) -> None:
             stage("gather", "--tables", *files, "--out", str(out / f"{name}.csv"))
             tables += [f"--{name}", str(out / f"{name}.csv")]
     stage("machine", *machine, "--out", str(out / "machine.json"))
-    tables += ["--machine", str(out / "machine.json"), "--settings", args.statistics]
+    tables += ["--drafters", *checkpoints, "--machine", str(out / "machine.json"), "--settings", args.statistics]
     measured = {"gammas": args.gammas, "policies": policies, "acceptance": accepting, "statistics": bootstrap}
     measured |= {} if args.no_speed else {"speed": timing}
     made_by = ["--commit", commit()]
-    stage("results", *tables, "--drafters", *checkpoints, *made_by, "--config-hash", config_hash(measured), "--out", str(out / "results.csv"))
+    stage("results", *tables, *made_by, "--config-hash", config_hash(measured), "--out", str(out / "results.csv"))
     made_by += ["--config", as_json(measured), "--machine", str(out / "machine.json")]
     configs = [str(Path(folder) / "config.json") for folder in checkpoints]
     stage("record", *made_by, "--checkpoints", *configs, "--out", str(out / "provenance.json"))

@@ -4,6 +4,7 @@ from matplotlib.figure import Figure
 
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import upright
 
 NAME = "validation_accepted"
 
@@ -11,7 +12,7 @@ NAME = "validation_accepted"
 def draw(inputs: Inputs) -> Figure:
     """One panel; a marker for each look at the validation text, the first one before any training."""
     figure, (ax,) = style.canvas(inputs.style, style.COLUMN, 2.3)
-    ax.set(xlabel="training tokens (thousands)", ylabel="accepted draft tokens per cycle,\nvalidation text")
+    ax.set(xlabel="training tokens, thousands", ylabel=upright(NAME))
     lines = {log.name: log.lines.dropna(subset=["tokens", NAME]) for log in inputs.logs(("tokens", NAME))}
     lines = {name: known for name, known in lines.items() if len(known)}
     if not lines:

@@ -12,14 +12,12 @@ from matplotlib.lines import Line2D
 from selfdraft.figures import style
 from selfdraft.figures.bars import name_rows
 from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import along
 from selfdraft.figures.series import Look, kind
 from selfdraft.statistics.columns import SETTINGS
 from selfdraft.statistics.methods import setting_text
 
-PANELS = {
-    "accepted_mean": "accepted draft tokens per cycle",
-    "speedup": "speedup over vanilla decoding",
-}
+PANELS = ("accepted_mean", "speedup")
 ELSE = {"speedup": "predicted_speedup"}  # drawn, with open markers, where the first was not measured
 ENDS = ("", "_low", "_high")
 METHOD = ("method", "policy")
@@ -78,14 +76,16 @@ def draw(inputs: Inputs) -> Figure:
     first = rows.drop_duplicates("place").sort_values("place")
     height = 0.8 + len(first) * max(0.11 * len(sets) + 0.04, 0.27)
     figure, axes = style.canvas(inputs.style, style.FULL, height, columns=2, sharey=True)
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
-        ax.set_xlabel(label)
+    for ax, name in zip(axes, PANELS, strict=True):
+        ax.set_xlabel(along(name))
         if panel(ax, rows, sets, name) and name == "speedup":
             ax.axvline(1.0, **style.REFERENCE | {"color": "k"})
         for place in range(1, len(first)):
             ax.axhline(place - 0.5, color="0.9", linewidth=0.5, zorder=0.5)
     several = first["policy"].nunique() > 1
-    names = [f"{row['method'].replace('early_exit', 'early exit,')}\n{setting_text(row, several)}" for row in first.to_dict("records")]
+    methods = first["method"].str.replace("early_exit", "early exit,")
+    settings = (setting_text(row, several) for row in first.to_dict("records"))
+    names = [f"{method}\n{setting}" for method, setting in zip(methods, settings, strict=True)]
     for ax in axes:  # the panels share the rows: named last, as a panel without values clears its ticks
         name_rows(ax, names)
     named = [Line2D([], [], linestyle="", label=name, **kind(n).of_markers()) for n, name in enumerate(sets)]

@@ -12,12 +12,13 @@ from matplotlib.lines import Line2D
 from selfdraft.errors import StudyError
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs, Log
+from selfdraft.figures.quantities import along
 
 # the look says the settings: colour the layer (dark to light), line the capacity (and the objective, where there
 # are several), marker T; the seeds of one draft look alike
 KEYS = ("layer", "capacity", "T")
 LEAST = 0.1  # below this the axis is linear
-PANELS = {"loss": "training loss (nats/token)", "validation_kl": "validation KL (nats/token)"}
+PANELS = ("loss", "validation_kl")
 
 
 def look(settings: Mapping[str, Any], have: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -67,8 +68,8 @@ def draw(inputs: Inputs) -> Figure:
     have["T"].sort(key=lambda value: value or 0.0)
     have["capacity"].sort(key=str)
     figure, axes = style.canvas(inputs.style, style.FULL, 2.5, columns=2, sharex=True)
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
-        ax.set(xlabel="training tokens (thousands)", ylabel=label)
+    for ax, name in zip(axes, PANELS, strict=True):
+        ax.set(xlabel="training tokens, thousands", ylabel=along(name))
         drawn = False
         for log in logs:
             known = log.lines.dropna(subset=["tokens", name])

@@ -106,7 +106,7 @@ class Exit(nn.Module):
 
 
 def draft_step_bytes(draft: Exit, target: Llama) -> int:
-    """Bytes of matrices that one drafted token reads, all in bfloat16: the target's first layers and the exit itself."""
+    """Bytes of matrices that a drafted token reads, in bfloat16: those of the target's first layers and of the exit."""
     found = [*target.layers[: draft.depth], draft]
     return sum(2 * x.in_features * x.out_features for part in found for x in part.modules() if isinstance(x, Linear))
 

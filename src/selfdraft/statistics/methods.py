@@ -1,6 +1,6 @@
 """results.csv -> methods.csv: each way to draft at its best setting, on the prompts of every data set.
 
-A method is a drafter; of exits each capacity is one. Its setting (layer, T, objective, draft length, way of drafting) is
+A method is a drafter; of exits each capacity is one. Its setting (layer, T, objective, gamma, way of drafting) is
 chosen under each policy on the study's own prompts alone, and is then looked at on the others: a data set on which that
 setting was not measured has empty cells, never those of another setting. Two kinds of rows do not stand for choice:
 
@@ -120,9 +120,8 @@ def methods(
             row = dict(found.iloc[0]) if len(found) else {}
             told = {name: row.get(name, "") for name in (*(m + end for m in MEASURED for end in ENDS),)}
             sizes = {name: best[name] for name in SIZES}
-            parts.append(
-                {"method": method} | here | {"dataset": dataset, "chosen_by": by, "choices": str(choices)} | told | sizes
-            )
+            how = {"dataset": dataset, "chosen_by": by, "choices": str(choices)}
+            parts.append({"method": method} | here | how | told | sizes)
     if acceptance is not None and steps is not None:
         missing = pd.DataFrame([row for row in parts if not row["predicted_speedup"] and row["accepted_mean"]])
         told_here = predicted(missing, acceptance, steps, bootstrap) if len(missing) else {}
@@ -166,7 +165,10 @@ def setting_text(row: Mapping[str, Any], policy: bool = True) -> str:
 
     Numbers may be text or floats; empty and NaN are nothing.
     """
-    number = {name: f"{float(row[name]):g}" if row[name] == row[name] and row[name] != "" else "" for name in ("layer", "T", "gamma")}
+    known = {
+        name: row[name] for name in ("layer", "T", "gamma") if row[name] not in ("", None) and row[name] == row[name]
+    }
+    number = dict.fromkeys(("layer", "T", "gamma"), "") | {name: f"{float(x):g}" for name, x in known.items()}
     said = [
         f"layer {number['layer']}" if number["layer"] else "",
         f"T {number['T']}" if number["T"] not in ("", "1") else "",

@@ -513,7 +513,8 @@ def training_hash(config: Config, wildcards: Any) -> str:
 def figures(config: Config) -> dict[str, dict[str, Any]]:
     """What each figure draws: name -> {"sweep": its lists, "drafts": its drafts' names, "style": settings}.
 
-    A figure whose usual sweep (or section) is not in the config, and that names no other one, is left out.
+    A figure whose usual sweep (or section) is not in the config, and that names no other one, is left out; so is
+    that of trained drafters where there are none.
     """
     chosen = {}
     for name, usual in FIGURES.items():
@@ -528,6 +529,7 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
             grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
     of_tables = (name for name, section in TABLE_FIGURES.items() if section in config)
-    for name in (*WHOLE_FIGURES, *of_tables):
+    of_study = (name for name in WHOLE_FIGURES if name != "learning" or drafters_in_use(config))
+    for name in (*of_study, *of_tables):
         chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
     return chosen
