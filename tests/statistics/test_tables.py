@@ -51,7 +51,7 @@ def test_there_is_a_row_per_point_and_the_columns_stand_in_their_order(study):
     assert columns[10:13] == ["kl", "kl_low", "kl_high"]
     assert "accept_at_4_high" in columns
     assert "accept_at_5" not in columns
-    assert columns[-8:] == [
+    assert columns[-9:] == [
         "identical", "trained_parameters", "trained_bytes", "training_tokens", "training_seconds", "draft_step_bytes",
         "interval_note", "commit", "config_hash",
     ]  # fmt: skip
