@@ -74,7 +74,7 @@ def test_a_point_that_lacks_one_phase_has_an_empty_row(study, tmp_path):
         return table.assign(other_ms=table.other_ms.where(table.layer != "14", ""))
 
     ax = drawn("cycle_time", changed(study, tmp_path, lack)).axes[0]
-    at = [round(bar.get_y() + bar.get_height() / 2) for bar in bars_of(ax, "draft_ms")]
+    at = [round(bar.get_y() + bar.get_height() / 2) for bar in bars_of(ax, "draft")]
     assert [name for place, name in enumerate(row_names(ax)) if place not in at] == [
         "head, layer 14", "head_block, layer 14",
     ]  # fmt: skip

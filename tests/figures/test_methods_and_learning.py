@@ -15,7 +15,7 @@ CELLS = ("accepted_mean", "speedup", "predicted_speedup")
 
 def markers(ax, filled=True):
     """x of the markers with a face of their colour, or with a white one; without lines of reference."""
-    lines = [line for line in ax.lines if line.get_marker() not in ("", "None", None)]
+    lines = [line for line in ax.lines if line.get_marker() not in ("", "None", None, "|")]  # no caps of bars
     return [x for line in lines if (line.get_markerfacecolor() != "white") == filled for x in line.get_xdata()]
 
 
