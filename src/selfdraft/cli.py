@@ -42,6 +42,7 @@ GROUPS = {
         "gather": "join raw tables of many points into one",
         "results": "raw tables to results.csv, with bootstrap intervals",
         "differences": "paired differences between the points of each sweep, and the spread between seeds",
+        "methods": "each way to draft at its best setting, on the prompts of every data set",
         "summary": "raw rows of batch, peers or identity to one table, with bootstrap intervals",
         "figure": "draw one paper figure from the tables",
         "record": "write provenance.json beside a study's results",

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "statistics"))
 import side_tables
 import synthetic_study
 
+from selfdraft.cli import main
 from selfdraft.statistics.bootstrap import Bootstrap
 from selfdraft.statistics.tables import make_results, write_results
 
@@ -18,6 +19,8 @@ def write_table(study):
     tables = [study / f"{kind}.csv" for kind in ("quality", "acceptance", "speed", "steps")]
     columns, rows = make_results(*tables, 31.0, Bootstrap(resamples=199), "abc", "123")
     write_results(study / "results.csv", columns, rows)
+    told = [word for kind in ("results", "acceptance", "steps") for word in (f"--{kind}", str(study / f"{kind}.csv"))]
+    assert main(["methods", *told, "--settings", '{"resamples": 99}', "--out", str(study / "methods.csv")]) == 0
     return study
 
 

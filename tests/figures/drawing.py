@@ -6,16 +6,19 @@ from selfdraft.figures import FIGURES, figure_module
 from selfdraft.figures.inputs import Inputs, checked_sweep
 from selfdraft.figures.style import Style, applied
 from selfdraft.study.sweeps import FIGURES as USUAL
+from selfdraft.study.sweeps import WHOLE_FIGURES
 
-TABLE = {"batch": "batch.csv", "peers": "peers.csv", "compile": "compile.csv"}
-OPTION = {"histograms": "--acceptance", "training_curves": "--logs"} | dict.fromkeys(TABLE, "--table")
+TABLE = {"methods": "methods.csv", "batch": "batch.csv", "peers": "peers.csv", "compile": "compile.csv"}
+OPTION = {"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"} | dict.fromkeys(
+    TABLE, "--table"
+)
 OF_RESULTS = [name for name in FIGURES if name not in OPTION]
 
 
 def sweep_of(name):
     if name == "domains":
         return {"dataset": ["sharegpt", *synthetic_study.DOMAINS]}
-    return {} if name in TABLE else synthetic_study.SWEEPS[USUAL[name]]
+    return {} if name in TABLE or name in WHOLE_FIGURES else synthetic_study.SWEEPS[USUAL[name]]
 
 
 def tables_of(name, study):
@@ -23,9 +26,14 @@ def tables_of(name, study):
     return study / name if (study / name).is_dir() else study
 
 
+def logs_of(name, study):
+    """The logs of exits, or of drafters for the figure of those."""
+    return tuple(sorted(study.glob(f"{'drafters' if name == 'learning' else 'checkpoints'}/*/train_log.jsonl")))
+
+
 def arguments(name, study, out, sweep="{}", style="{}"):
     study = tables_of(name, study)
-    logs = [str(path) for path in sorted(study.glob("checkpoints/*/train_log.jsonl"))]
+    logs = [str(path) for path in logs_of(name, study)]
     files = {"--acceptance": [f"{study}/acceptance.csv"], "--logs": logs, "--table": [f"{study}/{TABLE.get(name)}"]}
     option = OPTION.get(name, "--results")
     given = [option, *files.get(option, [f"{study}/results.csv"])]
@@ -34,7 +42,7 @@ def arguments(name, study, out, sweep="{}", style="{}"):
 
 def drawn(name, study, sweep=None):
     study = tables_of(name, study)
-    logs = tuple(sorted(study.glob("checkpoints/*/train_log.jsonl")))
+    logs = logs_of(name, study)
     sweep = checked_sweep(sweep_of(name) if sweep is None else sweep)
     table = study / TABLE.get(name, "")
     inputs = Inputs(study / "results.csv", study / "acceptance.csv", logs, table, sweep)

@@ -40,7 +40,7 @@ def test_the_phases_of_a_cycle_stand_end_to_end_in_the_order_of_the_rows(study):
         table = rows_of(study, policy=policy).sort_values(["capacity", "layer"])
         begin = 0.0
         for name in PHASES:
-            bars = bars_of(ax, name)
+            bars = bars_of(ax, PHASES[name])
             assert [bar.get_x() for bar in bars] == pytest.approx(list(begin + 0 * table[name]))
             assert [bar.get_width() for bar in bars] == pytest.approx(list(table[name]))
             assert [round(bar.get_y() + bar.get_height() / 2) for bar in bars] == list(range(8))
@@ -59,7 +59,7 @@ def test_a_cycle_is_compared_with_one_vanilla_step(study):
 
 def test_a_cycle_without_vanilla_rates_has_no_line_to_compare_with(study, tmp_path):
     ax = drawn("cycle_time", changed(study, tmp_path, lambda table: table.assign(vanilla_tps=""))).axes[0]
-    assert len(bars_of(ax, "draft_ms")) == 8
+    assert len(bars_of(ax, "draft")) == 8
     assert not [line for line in ax.lines if line.get_label() == "one vanilla step"]
     assert not ax.texts
 
@@ -74,7 +74,7 @@ def test_a_point_that_lacks_one_phase_has_an_empty_row(study, tmp_path):
         return table.assign(other_ms=table.other_ms.where(table.layer != "14", ""))
 
     ax = drawn("cycle_time", changed(study, tmp_path, lack)).axes[0]
-    at = [round(bar.get_y() + bar.get_height() / 2) for bar in bars_of(ax, "draft_ms")]
+    at = [round(bar.get_y() + bar.get_height() / 2) for bar in bars_of(ax, "draft")]
     assert [name for place, name in enumerate(row_names(ax)) if place not in at] == [
         "head, layer 14", "head_block, layer 14",
     ]  # fmt: skip

@@ -47,7 +47,7 @@ def test_pdf_and_png_name_every_table_that_was_read(name, study, tmp_path):
     assert told["figure"] == name
     assert told["creator"] == f"selfdraft {__version__}"
     tables = {path.name: path for path in folder.glob("*.csv")}
-    tables |= {f"{path.parent.name}/{path.name}": path for path in folder.glob("checkpoints/*/*.jsonl")}
+    tables |= {f"{path.parent.name}/{path.name}": path for path in folder.glob("*/*/*.jsonl")}
     assert told["tables"]
     for table, digest in told["tables"].items():
         assert digest == sha256(tables[table].read_bytes()).hexdigest()

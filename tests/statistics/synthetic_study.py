@@ -1,7 +1,7 @@
 """Raw tables of a study that was never run, with numbers of a likely size, for tests and for looking at figures.
 
 `python tests/statistics/synthetic_study.py OUT_DIR` writes OUT_DIR/{quality,acceptance,speed,steps}.csv,
-machine.json and checkpoints/*/train_log.jsonl.
+machine.json and {checkpoints,drafters}/*/train_log.jsonl.
 """
 
 import csv
@@ -247,6 +247,14 @@ def log_lines(point, rng):
         }
 
 
+def drafter_lines(best, rng):
+    """The log of a drafter with a layer of its own: the validation text before training, and six times in it."""
+    for step in range(61):
+        accepted = 0.3 + best * (1 - np.exp(-step / 25)) + rng.normal(0, 0.01) if step % 10 == 0 else None
+        loss = None if step == 0 else 2.0
+        yield {"step": step, "tokens": 512 * step, "loss": loss, "validation_accepted": accepted}
+
+
 def write_csv(path, columns, rows):
     """Rows as a CSV table in the order of `columns`."""
     with path.open("w", newline="") as file:
@@ -278,6 +286,10 @@ def write_study(out, sweeps=SWEEPS, conversations=60, prompts=24, speed_prompts=
         log = out / "checkpoints" / f"layer{layer}_T{T}_{capacity}" / "train_log.jsonl"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("".join(json.dumps(line) + "\n" for line in log_lines(point, rng)))
+    for name, best in (("eagle3", 0.9), ("eagle3_one_feature", 0.6)):
+        log = out / "drafters" / name / "train_log.jsonl"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(json.dumps(line) + "\n" for line in drafter_lines(best, rng)))
     return out
 
 

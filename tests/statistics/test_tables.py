@@ -14,7 +14,7 @@ from selfdraft.cli import main
 from selfdraft.errors import StudyError
 from selfdraft.statistics.bootstrap import Bootstrap
 from selfdraft.statistics.columns import RAW_COLUMNS, SETTINGS, results_columns
-from selfdraft.statistics.tables import make_results, write_results
+from selfdraft.statistics.tables import draft_key, make_results, write_results
 
 QUICK = Bootstrap(resamples=199)
 SMALL = {"layers": {"layer": [6, 21], "T": [1.0], "capacity": ["head"], "gamma": [2, 4], "policy": ["greedy"]}}
@@ -51,8 +51,8 @@ def test_there_is_a_row_per_point_and_the_columns_stand_in_their_order(study):
     assert columns[10:13] == ["kl", "kl_low", "kl_high"]
     assert "accept_at_4_high" in columns
     assert "accept_at_5" not in columns
-    assert columns[-8:] == [
-        "identical", "trained_parameters", "trained_bytes", "training_tokens", "draft_step_bytes",
+    assert columns[-9:] == [
+        "identical", "trained_parameters", "trained_bytes", "training_tokens", "training_seconds", "draft_step_bytes",
         "interval_note", "commit", "config_hash",
     ]  # fmt: skip
     assert "peak_memory_mb_low" not in columns
@@ -360,3 +360,21 @@ def test_bad_machine_files_and_missing_tables_end_with_one_line(study, tmp_path,
 def test_the_synthetic_tables_have_the_columns_of_the_raw_tables(study):
     for kind, columns in RAW_COLUMNS.items():
         assert (study / f"{kind}.csv").read_text().splitlines()[0] == ",".join(columns)
+
+
+def test_what_training_took_stands_in_the_rows_of_its_draft_alone(study):
+    exit_ = {"drafter": "early_exit", "layer": 21, "T": 1, "capacity": "head", "objective": "kl", "seed": 0}
+    told = [
+        exit_ | {"training_tokens": 44000, "training_seconds": 61.5, "draft_step_bytes": 2e8},
+        {"drafter": "eagle", "seed": 3, "training_tokens": 7},
+    ]
+    paths = [study / f"{kind}.csv" for kind in KINDS]
+    _, rows = make_results(*paths, None, QUICK, "", "", {draft_key(config): config for config in told})
+    for row in rows:
+        found = tuple(row.get(name, "") for name in ("training_tokens", "training_seconds", "draft_step_bytes"))
+        assert found == (("44000", "61.5", "200000000") if row["layer"] == "21" else ("", "", ""))
+        assert row["trained_parameters"]
+
+
+def test_a_drafter_that_is_no_exit_is_known_by_its_name_alone():
+    assert draft_key({"drafter": "eagle", "seed": 3, "training_tokens": 7}) == ("eagle", "", "", "", "", "")

@@ -195,8 +195,18 @@ def test_sections_choose_their_points_and_identity_only_greedy_ones():
     assert not set(sweeps.figures(CONFIG)) & set(sweeps.TABLE_FIGURES)
 
 
+def test_the_figure_of_trained_drafters_is_drawn_where_there_are_some():
+    assert "methods" in sweeps.figures(CONFIG)
+    assert "learning" not in sweeps.figures(CONFIG)
+    eagle = {"kind": "eagle3", "features": [1]}
+    more = {"drafters": {"eagle": eagle}, "sweeps": {"e": {"drafter": ["eagle"], "gamma": [2], "policy": ["greedy"]}}}
+    assert "learning" in sweeps.figures(CONFIG | more)
+    assert sweeps.trained_folders(CONFIG | more) == ["results/drafters/eagle"]
+    assert sweeps.trained_folders(CONFIG)[0].startswith("results/checkpoints/layer")
+
+
 def test_figures_are_those_that_the_package_draws():
-    assert [*sweeps.FIGURES, *sweeps.TABLE_FIGURES] == list(FIGURES)
+    assert list(FIGURES) == sweeps.ALL_FIGURES
 
 
 def test_a_figure_draws_its_usual_sweep_or_the_one_it_names():

@@ -83,11 +83,14 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(target, tmp_path):
             return self.left <= 0
 
     saving = Saving(tmp_path / "state.safetensors", {"settings": dataclasses.asdict(settings)})
+    before = trainer(target, settings, [])
     with pytest.raises(Stopped):
-        trainer(target, settings, []).run(saving, After())
+        before.run(saving, After())
     resumed = trainer(target, settings, lines)
     again = resumed.run(saving)
-    del summary["tokens_per_second"], again["tokens_per_second"]
+    assert again["seconds"] > before.learner.seconds > 0
+    for found in (summary, again):
+        del found["tokens_per_second"], found["seconds"]
     assert (again, lines) == (summary, whole_lines)
     for name, tensor in whole.draft.named_tensors().items():
         assert torch.equal(tensor, resumed.draft.named_tensors()[name]), name

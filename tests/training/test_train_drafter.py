@@ -73,7 +73,13 @@ def test_acceptance_and_results_measure_it(study):
     dispatch_stage("results", "--acceptance", out, "--drafters", study / "whole", "--out", table)
     config = json.loads((study / "whole/config.json").read_text())
     for row in csv.DictReader(table.open()):
-        for column in ("trained_parameters", "trained_bytes", "training_tokens", "draft_step_bytes"):
+        for column in (
+            "trained_parameters",
+            "trained_bytes",
+            "training_tokens",
+            "training_seconds",
+            "draft_step_bytes",
+        ):
             assert float(row[column]) == config[column]
 
 

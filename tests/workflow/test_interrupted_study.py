@@ -154,7 +154,7 @@ def checkpoints(study):
     found = {}
     for path in (study / "results/checkpoints").rglob("*"):
         if path.is_file():
-            content = re.sub(rb'"tokens_per_second": [0-9.]+', b"", path.read_bytes())
+            content = re.sub(rb'"(tokens_per_second|(training_)?seconds)": [0-9.]+', b"", path.read_bytes())
             found[str(path.relative_to(study.folder))] = content
     assert len(found) >= 6
     return found

@@ -14,13 +14,18 @@ for figure, drawn in sweeps.figures(config).items():
                         "results/checkpoints/{name}/train_log.jsonl",
                         name=drawn["drafts"],
                     ),
+                    "methods": rules.methods.output,
+                    "learning": collect(
+                        "results/drafters/{drafter}/train_log.jsonl",
+                        drafter=sweeps.drafters_in_use(config),
+                    ),
                     "batch": "results/batch.csv",
                     "peers": "results/peers.csv",
                     "compile": "results/compile.csv",
                 },
                 default=rules.results.output,
             ),
-            code=code_digests.code_of_figure(figure, others=[*sweeps.FIGURES, *sweeps.TABLE_FIGURES]),
+            code=code_digests.code_of_figure(figure, others=sweeps.ALL_FIGURES),
         output:
             report(
                 multiext(f"paper_figures/{figure}", ".pdf", ".png"),
@@ -49,8 +54,8 @@ for figure, drawn in sweeps.figures(config).items():
             folder=subpath(output[0], parent=True),
             option=lookup(
                 dpath=figure,
-                within={"histograms": "--acceptance", "training_curves": "--logs"}
-                | dict.fromkeys(sweeps.TABLE_FIGURES, "--table"),
+                within={"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"}
+                | dict.fromkeys(["methods", *sweeps.TABLE_FIGURES], "--table"),
                 default="--results",
             ),
         message:

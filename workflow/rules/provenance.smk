@@ -8,6 +8,7 @@ rule provenance:
             rules.gather_speed.output,
             rules.gather_steps.output,
             rules.differences.output,
+            rules.methods.output,
         ],
         machine=rules.machine.output,
         checkpoints=collect("results/checkpoints/{draft.name}/config.json", draft=sweeps.checkpoints(config)),

@@ -6,7 +6,7 @@ rule results:
         speed=rules.gather_speed.output,
         steps=rules.gather_steps.output,
         machine=rules.machine.output,
-        drafters=collect("results/drafters/{drafter}/config.json", drafter=sweeps.drafters_in_use(config)),
+        trained=collect("{folder}/config.json", folder=sweeps.trained_folders(config)),
         code=code_digests.code_of("results"),
     output:
         "results/results.csv",
@@ -23,13 +23,44 @@ rule results:
     params:
         settings=sweeps.settings_of(config, "statistics"),
         config_hash=sweeps.config_hash(config),
-        drafters=collect("results/drafters/{drafter}", drafter=sweeps.drafters_in_use(config)),
+        trained=sweeps.trained_folders(config),
     message:
         "Results: bootstrap intervals for every point"
     shell:
         "python -m selfdraft results --quality {input.quality:q} --acceptance {input.acceptance:q}"
-        " --speed {input.speed:q} --steps {input.steps:q} --machine {input.machine:q} --drafters {params.drafters:q}"
+        " --speed {input.speed:q} --steps {input.steps:q} --machine {input.machine:q} --drafters {params.trained:q}"
         " --settings {params.settings:q} --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
+
+
+rule methods:
+    """Each way to draft at its best setting, on the prompts of every data set."""
+    input:
+        results=rules.results.output,
+        acceptance=rules.gather_acceptance.output,
+        steps=rules.gather_steps.output,
+        code=code_digests.code_of("methods"),
+    output:
+        "results/methods.csv",
+    log:
+        "results/logs/methods.log",
+    benchmark:
+        "results/benchmarks/methods.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        dataset=lookup(dpath="data/name", within=config),
+        settings=sweeps.settings_of(config, "statistics"),
+        config_hash=sweeps.config_hash(config),
+    message:
+        "Methods: each way to draft at its best setting"
+    shell:
+        "python -m selfdraft methods --results {input.results:q} --acceptance {input.acceptance:q} --steps {input.steps:q}"
+        " --dataset {params.dataset:q} --settings {params.settings:q} --commit $commit --config-hash {params.config_hash}"
+        " --out {output:q} > {log} 2>&1"
 
 
 rule differences:

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
             stage("gather", "--tables", *files, "--out", str(out / f"{name}.csv"))
             tables += [f"--{name}", str(out / f"{name}.csv")]
     stage("machine", *machine, "--out", str(out / "machine.json"))
-    tables += ["--machine", str(out / "machine.json"), "--settings", args.statistics]
+    tables += ["--drafters", *checkpoints, "--machine", str(out / "machine.json"), "--settings", args.statistics]
     measured = {"gammas": args.gammas, "policies": policies, "acceptance": accepting, "statistics": bootstrap}
     measured |= {} if args.no_speed else {"speed": timing}
     made_by = ["--commit", commit()]

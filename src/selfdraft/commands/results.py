@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         default=[],
-        help="folders made by `selfdraft train-drafter`, for their sizes",
+        help="folders made by `selfdraft train` and `train-drafter`, for their sizes and what training took",
     )
     parser.add_argument("--machine", type=Path, help="machine.json, for mbu (left out: mbu is empty)")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
@@ -59,13 +59,16 @@ def bandwidth(path: Path | None) -> float | None:
     return float(value)
 
 
-def drafter_config(folder: Path) -> tuple[str, dict[str, Any]]:
-    """A trained drafter's name and its config. Raises StudyError for a folder of something else."""
+def drafter_config(folder: Path) -> dict[str, Any]:
+    """What the folder of something trained says of it. Raises StudyError for a folder of something else."""
     path = folder / "config.json"
     config = read_json(path)
     if not isinstance(config, dict) or not isinstance(config.get("drafter"), str):
-        raise StudyError(f"{path}: drafter: missing; is this a folder made by `selfdraft train-drafter`?")
-    return config["drafter"], config
+        raise StudyError(f"{path}: drafter: missing; is this a folder made by `selfdraft train` or `train-drafter`?")
+    for name in ("T", "capacity", "objective", "seed"):
+        if "layer" in config and name not in config:
+            raise StudyError(f"{path}: {name}: missing; is this a folder made by `selfdraft train`?")
+    return config
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     bandwidth_gb_s = bandwidth(args.machine)
 
     from selfdraft.statistics.bootstrap import Bootstrap
-    from selfdraft.statistics.tables import make_results, write_results
+    from selfdraft.statistics.tables import draft_key, make_results, write_results
 
     columns, rows = make_results(
         args.quality,
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         Bootstrap(**settings),
         args.commit,
         args.config_hash,
-        dict(drafter_config(folder) for folder in args.drafters),
+        {draft_key(config): config for config in map(drafter_config, args.drafters)},
     )
     write_results(args.out, columns, rows)
     print(f"{args.out}: {len(rows)} points")

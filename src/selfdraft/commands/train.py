@@ -68,7 +68,14 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.settings import json_option
     from selfdraft.commands.teacher import load_teacher
     from selfdraft.files import whole_folder, write_json
-    from selfdraft.models.exit import check_capacity, check_layer, save_exit, target_identity, untrained_exit
+    from selfdraft.models.exit import (
+        check_capacity,
+        check_layer,
+        draft_step_bytes,
+        save_exit,
+        target_identity,
+        untrained_exit,
+    )
     from selfdraft.models.runtime import start
     from selfdraft.models.vocabulary import most_frequent
     from selfdraft.provenance import is_dirty
@@ -182,6 +189,9 @@ def run(args: argparse.Namespace) -> None:
                 "dataset": args.dataset,
                 "trained_parameters": parameters,
                 "trained_bytes": 2 * parameters,
+                "draft_step_bytes": draft_step_bytes(trained, target),
+                "training_tokens": summary["tokens"],
+                "training_seconds": summary["seconds"],
                 **identities,
                 "training": raw,
                 "summary": summary,

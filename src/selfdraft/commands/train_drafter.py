@@ -135,6 +135,7 @@ def run(args: argparse.Namespace) -> None:
             "trained_bytes": 2 * parameters,
             "draft_step_bytes": draft.step_bytes() // 2,  # of weights in bfloat16; these are float32
             "training_tokens": summary["tokens"],
+            "training_seconds": summary["seconds"],
             **identities,
             "settings": raw,
             "summary": summary,

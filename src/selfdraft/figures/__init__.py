@@ -21,6 +21,8 @@ FIGURES = {
         "cycle_time",
         "drafting",
         "domains",
+        "methods",
+        "learning",
         "batch",
         "peers",
         "compile",

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import along
 from selfdraft.figures.series import Series, lines, look, split
 from selfdraft.statistics.columns import SETTINGS
 
@@ -32,8 +33,8 @@ def draw(inputs: Inputs) -> Figure:
     if len(drafted) == 1:
         drafted = [replace(drafted[0], label="speculative")]
     figure, axes = style.canvas(inputs.style, style.FULL, 2.5, columns=2)
-    for ax, label in zip(axes, ("speedup (× vanilla)", "vanilla_tps, spec_tps (tokens/s)"), strict=True):
-        ax.set(xlabel="batch size (sequences)", ylabel=label)
+    for ax, name in zip(axes, ("speedup", "tps"), strict=True):
+        ax.set(xlabel="batch size, sequences", ylabel=along(name))
         ax.set_xscale("log", base=2)
     if lines(axes[0], drafted, "batch", "speedup"):
         axes[0].axhline(1.0, **style.REFERENCE)

@@ -9,14 +9,11 @@ from matplotlib.figure import Figure
 from selfdraft.figures import style
 from selfdraft.figures.bars import grouped, name_groups, name_rows
 from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import along, upright
 from selfdraft.figures.series import OF_DECODING, capacities, kind, lines, split
 
 MOST_GROUPS, MOST_BARS = 8, 32  # with more, bars are too thin: points and lines instead
-PANELS = {
-    "kl": "kl (nats/token)",
-    "accepted_mean": "accepted_mean (tokens/cycle)",
-    "speedup": "speedup (× vanilla)",
-}
+PANELS = ("kl", "accepted_mean", "speedup")
 
 
 def draw(inputs: Inputs) -> Figure:
@@ -35,8 +32,8 @@ def by_layer(inputs: Inputs, rows: pd.DataFrame, layers: list[float]) -> Figure:
     few = len(layers) <= MOST_GROUPS and len(layers) * count <= MOST_BARS
     height = 2.3 + 0.15 * max(0, count - 4) / 2  # a legend of many rows takes no room from the panels
     figure, axes = style.canvas(inputs.style, style.FULL, height, columns=3)
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
-        ax.set(xlabel="exit layer", ylabel=label)
+    for ax, name in zip(axes, PANELS, strict=True):
+        ax.set(xlabel="exit layer", ylabel=upright(name))
         made = split(rows, "layer", OF_DECODING if name == "kl" else ())
         drawn = grouped(ax, made, name, "layer", layers) if few else lines(ax, made, "layer", name)
         if drawn and few:
@@ -57,8 +54,8 @@ def at_one_layer(inputs: Inputs, rows: pd.DataFrame) -> Figure:
     bars = len(split(rows, "capacity"))
     height = 0.75 + len(order) * max(0.11 * bars + 0.05, 0.2)
     figure, axes = style.canvas(inputs.style, style.FULL, height, columns=3, sharey=True)
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
-        ax.set_xlabel(label)
+    for ax, name in zip(axes, PANELS, strict=True):
+        ax.set_xlabel(along(name))
         made = split(rows, "capacity", OF_DECODING if name == "kl" else ())
         looks = [replace(series, look=kind(place)) for place, series in enumerate(made)]
         if grouped(ax, looks, name, "capacity", order, sideways=True) and name == "speedup":

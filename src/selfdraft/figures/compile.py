@@ -6,14 +6,15 @@ from selfdraft.figures import style
 from selfdraft.figures.bars import grouped, name_groups
 from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.panels import by_name, by_run, looks
+from selfdraft.figures.quantities import along
 
 MODES = ("eager", "compile", "compile reduce-overhead", "cuda graph")
-PANELS = {"step_ms": "step_ms (ms/step)", "compile_s": "compile_s (s)"}
+PANELS = ("step_ms", "compile_s")
 
 
 def draw(inputs: Inputs) -> Figure:
     """Two panels for each number format and batch size; a group of bars per depth, a bar per mode."""
-    rows = inputs.table("compile.csv", ("mode", "dtype", "device"), ("depth", "batch"), tuple(PANELS))
+    rows = inputs.table("compile.csv", ("mode", "dtype", "device"), ("depth", "batch"), PANELS)
     shown = looks(rows["mode"], MODES)
     panels = by_run(rows)
     figure, axes = style.canvas(inputs.style, style.FULL, 0.4 + 1.9 * len(panels), len(panels), len(PANELS))
@@ -21,8 +22,8 @@ def draw(inputs: Inputs) -> Figure:
         full = part["depth"].max()
         part = part.dropna(subset=["step_ms"])
         depths = sorted(part["depth"].unique())
-        for ax, (name, label) in zip(axes[2 * row :], PANELS.items(), strict=False):
-            ax.set(xlabel="depth (layers run)", ylabel=label)
+        for ax, name in zip(axes[2 * row :], PANELS, strict=False):
+            ax.set(xlabel="depth, layers run", ylabel=along(name))
             ax.set_title(title, fontsize="medium")
             made = by_name(part.dropna(subset=[name]), "mode", shown)
             if grouped(ax, made, name, "depth", depths):

@@ -12,8 +12,8 @@ from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.series import kind, split
 
-PHASES = ("draft_ms", "verify_ms", "accept_ms", "other_ms")
-WITH_INTERVAL = PHASES[:2]  # those of the two short phases would lie in one another
+PHASES = {"draft_ms": "draft", "verify_ms": "verify", "accept_ms": "accept", "other_ms": "other"}
+WITH_INTERVAL = ("draft_ms", "verify_ms")  # those of the two short phases would lie in one another
 ENDS = ("", "_low", "_high")
 MOST_COLUMNS = 3
 
@@ -26,11 +26,13 @@ def bars(ax: Axes, rows: pd.DataFrame) -> None:
         style.not_measured(ax, ", ".join(missing or PHASES))
         return
     at, begin = have["place"].to_numpy(float), np.zeros(len(have))
-    for number, name in enumerate(PHASES):
+    reach = begin  # of the bars and their intervals
+    for number, (name, called) in enumerate(PHASES.items()):
         value, low, high = (have[name + end].to_numpy(float) for end in ENDS)
-        ax.barh(at, value, 0.76, left=begin, label=name, **kind(number).of_bars())
+        ax.barh(at, value, 0.76, left=begin, label=called, **kind(number).of_bars())
         if name in WITH_INTERVAL:
             style.intervals(ax, at, begin + low, begin + high, "k", "x", width=0.7, z=3)
+            reach = np.fmax(reach, begin + high)
         begin = begin + value
     told = have["predicted_cycle_ms"].to_numpy(float)
     if np.isfinite(told).any():
@@ -46,8 +48,8 @@ def bars(ax: Axes, rows: pd.DataFrame) -> None:
     step = 1000.0 / float(have["vanilla_tps"].mean())  # all points of a policy share their vanilla runs
     if math.isfinite(step):
         ax.axvline(step, label="one vanilla step", **style.REFERENCE | {"color": "k", "zorder": 2.5})
-        for place, cycle in zip(at, begin, strict=True):
-            style.note(ax, f"{cycle / step:.1f}×", cycle, place, right=True)
+        for place, cycle, end in zip(at, begin, np.fmax(reach, begin), strict=True):
+            style.note(ax, f"{cycle / step:.1f}×", end, place, right=True)
 
 
 def draw(inputs: Inputs) -> Figure:
@@ -78,9 +80,9 @@ def draw(inputs: Inputs) -> Figure:
     for ax in axes:
         ax.tick_params(axis="y", length=0)
     disturbed = style.disturbed_text(rows)
-    figure.supxlabel("\n".join(["time per cycle (ms)", *filter(None, [disturbed])]), fontsize="medium")
+    figure.supxlabel("\n".join(["time per cycle, ms", *filter(None, [disturbed])]), fontsize="medium")
     if disturbed:
         figure.set_figheight(figure.get_figheight() + 0.4)
-    phases = [bars for bars in axes[0].containers if bars.get_label() in PHASES]
+    phases = [bars for bars in axes[0].containers if bars.get_label() in PHASES.values()]
     style.legend_above(figure, axes, phases, handlelength=2.4)
     return figure

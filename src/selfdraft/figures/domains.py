@@ -13,14 +13,11 @@ from selfdraft.figures import style
 from selfdraft.figures.bars import grouped, name_rows
 from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.panels import in_order
+from selfdraft.figures.quantities import along
 from selfdraft.figures.series import OF_DECODING, Look, Series, split
 from selfdraft.statistics.columns import CHECKPOINT, SETTINGS
 
-PANELS = {
-    "kl": "kl (nats/token)",
-    "top1": "top1 (fraction)",
-    "accepted_mean": "accepted_mean (tokens/cycle)",
-}
+PANELS = ("kl", "top1", "accepted_mean")
 DRAFT = [name for name in CHECKPOINT if name != "dataset"]
 POINT = [name for name in SETTINGS if name != "dataset"]
 
@@ -93,8 +90,8 @@ def draw(inputs: Inputs) -> Figure:
     bars = max((len(made) for made in panels.values()), default=1)
     height = 0.75 + len(sets) * max(0.11 * bars + 0.08, 0.24)
     figure, axes = style.canvas(inputs.style, style.FULL, height, columns=3, sharey=True)
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
-        ax.set_xlabel(label)
+    for ax, name in zip(axes, PANELS, strict=True):
+        ax.set_xlabel(along(name))
         made = panels[name]
         if name != "accepted_mean":
             made = [replace(series, look=looks.get(draft_of(series), series.look)) for series in made]

@@ -6,13 +6,10 @@ from matplotlib.figure import Figure
 from selfdraft.figures import style
 from selfdraft.figures.bars import grouped, name_rows
 from selfdraft.figures.inputs import FIXED, Inputs
+from selfdraft.figures.quantities import along
 from selfdraft.figures.series import Series, kind, split
 
-PANELS = {
-    "accepted_mean": "accepted_mean (tokens/cycle)",
-    "speedup": "speedup (× vanilla)",
-    "draft_ms": "draft_ms (ms/cycle)",
-}
+PANELS = ("accepted_mean", "speedup", "draft_ms")
 
 
 def draw(inputs: Inputs) -> Figure:
@@ -24,8 +21,8 @@ def draw(inputs: Inputs) -> Figure:
     made = [Series(way, kind(place), rows[rows["drafting"] == way]) for place, way in enumerate(ways)]
     height = 0.75 + len(points) * max(0.11 * len(ways) + 0.05, 0.2)
     figure, axes = style.canvas(inputs.style, style.FULL, height, columns=3, sharey=True)
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
-        ax.set_xlabel(label)
+    for ax, name in zip(axes, PANELS, strict=True):
+        ax.set_xlabel(along(name))
         drawn = grouped(ax, made, name, "point", range(len(points)), sideways=True)
         if drawn and name == "speedup":
             ax.axvline(1.0, **style.REFERENCE | {"color": "k", "zorder": 2.5})

@@ -4,6 +4,7 @@ from matplotlib.figure import Figure
 
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import upright
 from selfdraft.figures.series import lines, split
 
 
@@ -12,8 +13,8 @@ def draw(inputs: Inputs) -> Figure:
     rows = inputs.results()
     made = split(rows, "gamma")
     figure, axes = style.canvas(inputs.style, style.COLUMN, 2.0, columns=2)
-    axes[0].set(xlabel="gamma", ylabel="accepted_mean\n(tokens/cycle)")
-    axes[1].set(xlabel="gamma", ylabel="speedup (× vanilla)")
+    for ax, name in zip(axes, ("accepted_mean", "speedup"), strict=True):
+        ax.set(xlabel="draft length gamma", ylabel=upright(name))
     if lines(axes[0], made, "gamma", "accepted_mean"):
         axes[0].set_ylim(bottom=0)
     if lines(axes[1], made, "gamma", "speedup"):

@@ -73,7 +73,7 @@ def draw(inputs: Inputs) -> Figure:
                 part := series.rows[(series.rows["layer"] == layers[number]) & (series.rows["capacity"] == capacity)]
             ).empty
         ]
-        ax.text(0.98, 0.98, f"layer {layers[number]:g}", transform=ax.transAxes, ha="right", va="bottom")
+        ax.text(0.98, 1.03, f"layer {layers[number]:g}", transform=ax.transAxes, ha="right", va="bottom")
         if parts:
             histogram(ax, parts, Bootstrap(**inputs.statistics))
         style.ticks_at(ax, range(int(rows["gamma"].max()) + 1))

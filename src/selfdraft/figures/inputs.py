@@ -121,8 +121,11 @@ class Log:
     lines: pd.DataFrame
 
 
-def read_log(path: Path) -> Log:
-    """A train_log.jsonl; the checkpoint is the folder it lies in. Raises StudyError naming the line."""
+def read_log(path: Path, names: Sequence[str]) -> Log:
+    """The numbers `names` of a train_log.jsonl; the checkpoint is the folder it lies in.
+
+    Raises StudyError naming the line.
+    """
     try:
         texts = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -131,7 +134,7 @@ def read_log(path: Path) -> Log:
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-            lines.append({key: line.get(key) for key in ("tokens", "loss", "validation_kl")})
+            lines.append({key: line.get(key) for key in names})
         except (json.JSONDecodeError, AttributeError):
             raise StudyError(f"{path}: line {number}: not a JSON object; is the file cut short?") from None
     if not lines:
@@ -141,7 +144,7 @@ def read_log(path: Path) -> Log:
     try:
         table = pd.DataFrame(lines).astype(float)
     except (TypeError, ValueError):
-        raise StudyError(f"{path}: tokens, loss and validation_kl are not all numbers or null") from None
+        raise StudyError(f"{path}: {', '.join(names)} are not all numbers or null") from None
     return Log(path.parent.name, settings, table)
 
 
@@ -155,7 +158,7 @@ class Inputs:
 
     results_path: Path | None = None
     acceptance_path: Path | None = None
-    log_paths: tuple[Path, ...] = ()
+    log_paths: tuple[Path, ...] | None = None
     table_path: Path | None = None
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     style: Style = field(default_factory=Style)
@@ -190,19 +193,22 @@ class Inputs:
         table = read_table(self.table_path, kind, texts, sizes, measured)
         return select(table, self.sweep, self.table_path)
 
-    def logs(self) -> list[Log]:
-        """The training logs in the sweep, ordered by layer, T and capacity."""
-        if not self.log_paths:
+    def logs(self, names: Sequence[str]) -> list[Log]:
+        """The numbers `names` of the training logs in the sweep, ordered by layer, T and capacity.
+
+        None if there are none, where the option was given without a file.
+        """
+        if self.log_paths is None:
             raise StudyError("--logs: not given; this figure reads train_log.jsonl files")
-        logs = {path: read_log(path) for path in self.log_paths}
+        logs = {path: read_log(path, names) for path in self.log_paths}
         kept = {
             path: log
             for path, log in logs.items()
             if all(log.settings[key] in self.sweep.get(key, [log.settings[key]]) for key in log.settings)
         }
-        if not kept:
-            names = ", ".join(log.name for log in logs.values())
-            raise StudyError(f"--logs: no checkpoint of the sweep among {names}")
+        if logs and not kept:
+            there = ", ".join(log.name for log in logs.values())
+            raise StudyError(f"--logs: no checkpoint of the sweep among {there}")
         self._reads(*kept)
         order = ("layer", "T", "capacity", "objective", "seed")
         return sorted(kept.values(), key=lambda log: (*(log.settings.get(key, "") for key in order), log.name))

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import upright
 from selfdraft.figures.series import OF_DECODING, lines, split
 
 
@@ -28,12 +29,12 @@ def draw(inputs: Inputs) -> Figure:
     made = split(rows, "layer", ignore=OF_DECODING)
     figure, axes = style.canvas(inputs.style, style.FULL, 2.2, columns=3)
     values = {
-        "kl": ("kl (nats/token)", 0.0),
-        "perplexity": ("perplexity", math.exp(teacher(rows, "teacher_ce"))),
-        "top1": ("top1 (fraction)", teacher(rows, "teacher_top1")),
+        "kl": 0.0,
+        "perplexity": math.exp(teacher(rows, "teacher_ce")),
+        "top1": teacher(rows, "teacher_top1"),
     }
-    for ax, (name, (label, reference)) in zip(axes, values.items(), strict=True):
-        ax.set(xlabel="exit layer", ylabel=label)
+    for ax, (name, reference) in zip(axes, values.items(), strict=True):
+        ax.set(xlabel="exit layer", ylabel=upright(name))
         if lines(ax, made, "layer", name):
             teacher_line(ax, reference)
             if name == "perplexity":

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.labels import Box, Label, place
+from selfdraft.figures.quantities import along
 from selfdraft.figures.series import Series, split
 
 
@@ -27,7 +28,7 @@ def layer_labels(made: Sequence[Series], near: float) -> Iterator[Label]:
             yield Label(x, y, text, color)
 
 
-def along(x: Any, y: Any) -> Iterator[Box]:
+def steps_along(x: Any, y: Any) -> Iterator[Box]:
     """Small steps of the line through the points: labels keep clear of it too."""
     for i in range(len(x) - 1):
         for part in np.linspace(0.0, 1.0, 25):
@@ -42,7 +43,7 @@ def draw(inputs: Inputs) -> Figure:
     crowded = max(len(series.rows) for series in made) > 8
     width, height = (style.FULL, 3.2) if crowded else (style.COLUMN, 2.75)
     figure, (ax,) = style.canvas(inputs.style, width, height)
-    ax.set(xlabel="kl (nats/token)", ylabel="speedup (× vanilla decoding)")
+    ax.set(xlabel=along("kl"), ylabel=along("speedup"))
     boxes: list[Box] = []
     for series in made:
         x, x_low, x_high = series.values("kl")
@@ -54,7 +55,7 @@ def draw(inputs: Inputs) -> Figure:
         ax.plot(x[known], y[known], label=series.label, **look)
         style.intervals(ax, x[known], y_low[known], y_high[known], series.look.color)
         style.intervals(ax, y[known], x_low[known], x_high[known], series.look.color, axis="x")
-        boxes += along(x[known], y[known])
+        boxes += steps_along(x[known], y[known])
         # an interval that is missing covers its point alone
         boxes += zip(x[known], np.fmin(y_low, y)[known], x[known], np.fmax(y_high, y)[known], strict=True)
         boxes += zip(np.fmin(x_low, x)[known], y[known], np.fmax(x_high, x)[known], y[known], strict=True)

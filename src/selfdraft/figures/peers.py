@@ -11,6 +11,7 @@ from selfdraft.figures import style
 from selfdraft.figures.bars import grouped, name_groups, places
 from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.panels import by_name, by_run, in_order, looks
+from selfdraft.figures.quantities import along
 from selfdraft.figures.series import Series
 
 METHODS = ("vanilla", "early exit", "prompt lookup", "draft model")
@@ -44,7 +45,7 @@ def draw(inputs: Inputs) -> Figure:
         methods = in_order(measured["method"], METHODS)
         made = by_name(measured, "implementation", shown)
         ax.set_title(title, fontsize="medium")
-        ax.set_ylabel("tokens_per_second (tokens/s)")
+        ax.set_ylabel(along(RATE))
         if grouped(ax, made, RATE, "method", methods):
             name_groups(ax, [method.replace(" ", "\n") for method in methods])
             ratios(ax, made, methods)

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import along
 from selfdraft.figures.series import lines, split
 
 
@@ -14,8 +15,8 @@ def draw(inputs: Inputs) -> Figure:
     made = split(rows, "layer")
     figure, axes = style.canvas(inputs.style, style.FULL, 2.6, columns=2, width_ratios=(1, 1.45))
     left, right = axes
-    left.set(xlabel="predicted_speedup", ylabel="speedup (measured)")
-    right.set(xlabel="exit layer", ylabel="efficiency (speedup / predicted)")
+    left.set(xlabel=along("predicted_speedup"), ylabel="measured speedup\nover vanilla decoding")
+    right.set(xlabel="exit layer", ylabel=along("efficiency"))
     ends: list[float] = []
     flagged = False
     for series in made:

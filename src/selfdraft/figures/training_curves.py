@@ -9,14 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from selfdraft.errors import StudyError
 from selfdraft.figures import style
 from selfdraft.figures.inputs import Inputs, Log
+from selfdraft.figures.quantities import along
 
 # the look says the settings: colour the layer (dark to light), line the capacity (and the objective, where there
 # are several), marker T; the seeds of one draft look alike
 KEYS = ("layer", "capacity", "T")
 LEAST = 0.1  # below this the axis is linear
-PANELS = {"loss": "training loss (nats/token)", "validation_kl": "validation KL (nats/token)"}
+PANELS = ("loss", "validation_kl")
 
 
 def look(settings: Mapping[str, Any], have: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -59,13 +61,15 @@ def key_handles(have: Mapping[str, list[Any]]) -> list[Line2D]:
 
 def draw(inputs: Inputs) -> Figure:
     """Two panels over tokens, logarithmic upwards; validation KL is logged now and then, at the markers."""
-    logs = told_apart(inputs.logs())
+    logs = told_apart(inputs.logs(("tokens", *PANELS)))
+    if not logs:
+        raise StudyError("--logs: no file given; this figure draws the training of exits")
     have = {key: list(dict.fromkeys(log.settings.get(key) for log in logs)) for key in KEYS}
     have["T"].sort(key=lambda value: value or 0.0)
     have["capacity"].sort(key=str)
     figure, axes = style.canvas(inputs.style, style.FULL, 2.5, columns=2, sharex=True)
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
-        ax.set(xlabel="training tokens (thousands)", ylabel=label)
+    for ax, name in zip(axes, PANELS, strict=True):
+        ax.set(xlabel="training tokens, thousands", ylabel=along(name))
         drawn = False
         for log in logs:
             known = log.lines.dropna(subset=["tokens", name])

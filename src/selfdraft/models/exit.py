@@ -105,6 +105,12 @@ class Exit(nn.Module):
         return self
 
 
+def draft_step_bytes(draft: Exit, target: Llama) -> int:
+    """Bytes of matrices that a drafted token reads, in bfloat16: those of the target's first layers and of the exit."""
+    found = [*target.layers[: draft.depth], draft]
+    return sum(2 * x.in_features * x.out_features for part in found for x in part.modules() if isinstance(x, Linear))
+
+
 def check_layer(layer: int, n_layers: int, where: str) -> None:
     """Raise StudyError naming `where` unless `layer` is one of the target's layers."""
     if not 0 <= layer < n_layers:

@@ -96,7 +96,7 @@ SPEED = (
     "impossible",
 )
 WITHOUT_INTERVAL = ("peak_memory_mb", "disturbed", "impossible")
-SIZES = (*TRAINED, "training_tokens", "draft_step_bytes")  # of trained drafters; of exits the first two
+SIZES = (*TRAINED, "training_tokens", "training_seconds", "draft_step_bytes")  # as the folder of what was trained says
 LAST = ("identical", *SIZES, "interval_note", "commit", "config_hash")
 
 

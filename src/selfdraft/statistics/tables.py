@@ -21,7 +21,7 @@ from selfdraft.statistics.columns import (
     WITHOUT_INTERVAL,
     results_columns,
 )
-from selfdraft.statistics.raw_tables import read_raw
+from selfdraft.statistics.raw_tables import read_raw, setting
 
 Key = tuple[str, ...]
 
@@ -62,6 +62,17 @@ def _without_dataset(checkpoint: Key) -> Key:
     return tuple(value for name, value in zip(CHECKPOINT, checkpoint, strict=True) if name != "dataset")
 
 
+def draft_key(config: Mapping[str, Any]) -> Key:
+    """The settings of a trained draft, less its data set, from the config in its folder.
+
+    An exit (or what has a layer and a capacity) is told by all of them, any other drafter by its name.
+    """
+    names = [name for name in CHECKPOINT if name != "dataset"]
+    if "layer" not in config:
+        return (str(config["drafter"]), *("" for _ in names[1:]))
+    return tuple(setting(str(config[name]), name, "config.json") for name in names)
+
+
 def make_results(
     quality: Path | None,
     acceptance: Path | None,
@@ -71,9 +82,10 @@ def make_results(
     bootstrap: Bootstrap,
     commit: str,
     config_hash: str,
-    drafters: Mapping[str, Mapping[str, Any]] | None = None,
+    drafters: Mapping[Key, Mapping[str, Any]] | None = None,
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and the rows of results.csv, as text. `drafters` are the configs of trained drafters, by name.
+    """The columns and the rows of results.csv, as text. `drafters` are the configs of what was trained, by
+    its settings (`draft_key`).
 
     A row for each point of the acceptance and speed tables, with its checkpoint's quality; a
     checkpoint that has quality alone gets one row without policy and gamma. What was not measured
@@ -127,8 +139,8 @@ def make_results(
                 of_checkpoint[checkpoint] = estimates.quality(of_quality[checkpoint], bootstrap, "/".join(checkpoint))
             found |= of_checkpoint[checkpoint]
         row |= sizes.get(_without_dataset(checkpoint), {})
-        told = (drafters or {}).get(named["drafter"], {})
-        row |= {column: number_text(told[column]) for column in SIZES if column in told}
+        told = (drafters or {}).get(_without_dataset(checkpoint), {})
+        row |= {column: number_text(told[column]) for column in SIZES if told.get(column) is not None}
         if key in of_acceptance and acceptance is not None:
             cycles = of_acceptance[key]
             _only_one(cycles, ("dtype",), acceptance, f"point {name}")

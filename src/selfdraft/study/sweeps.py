@@ -31,8 +31,11 @@ FIGURES = {
     "drafting": "drafting",
     "domains": "domains",  # no sweep: all that the section `domains` measures
 }
+# Figures of the study as a whole, whatever its sweeps.
+WHOLE_FIGURES = ("methods", "learning")
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
+ALL_FIGURES = [*FIGURES, *WHOLE_FIGURES, *TABLE_FIGURES]
 
 OTHERS = "others"  # the group of all drafters that are not trained
 FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
@@ -363,6 +366,12 @@ def drafters_in_use(config: Config) -> dict[str, Any]:
     return {name: made for name, made in trained_drafters(config).items() if name in used}
 
 
+def trained_folders(config: Config) -> list[str]:
+    """The folders of all that the sweeps measure and that was trained: exits, then other drafters."""
+    exits = [f"results/checkpoints/{draft.name}" for draft in checkpoints(config)]
+    return exits + [f"results/drafters/{name}" for name in drafters_in_use(config)]
+
+
 def drafting_with(config: Config, chosen: Iterable[Point]) -> set[str]:
     """The names of the drafters, other than exits, that some points draft with; a hybrid's other drafter too."""
     used = {point.draft.name for point in chosen if isinstance(point.draft, Other)}
@@ -556,7 +565,8 @@ def training_hash(config: Config, wildcards: Any) -> str:
 def figures(config: Config) -> dict[str, dict[str, Any]]:
     """What each figure draws: name -> {"sweep": its lists, "drafts": its drafts' names, "style": settings}.
 
-    A figure whose usual sweep (or section) is not in the config, and that names no other one, is left out.
+    A figure whose usual sweep (or section) is not in the config, and that names no other one, is left out; so is
+    that of trained drafters where there are none.
     """
     chosen = {}
     for name, usual in FIGURES.items():
@@ -570,7 +580,8 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
             drafts = [draft.name for draft in trained(points_of(grid))]
             grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
-    for name, section in TABLE_FIGURES.items():
-        if section in config:
-            chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
+    of_tables = (name for name, section in TABLE_FIGURES.items() if section in config)
+    of_study = (name for name in WHOLE_FIGURES if name != "learning" or drafters_in_use(config))
+    for name in (*of_study, *of_tables):
+        chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
     return chosen

@@ -57,7 +57,7 @@ class Measured:
 class DrafterLearner(Optimised):
     """Keeps the tensors with the most accepted on the validation text."""
 
-    numbers = ("best", "best_step", "untrained")
+    numbers = ("best", "best_step", "untrained", "seconds")
 
     def __init__(self, draft: Eagle3, settings: DrafterSettings, log: Callable[[str], object]) -> None:
         groups = {part: (found, settings.rate(part)) for part, found in draft.parameter_groups().items()}
@@ -108,6 +108,7 @@ class DrafterTrainer:
         state is not this run's.
         """
         settings, learner = self.settings, self.learner
+        clock = time.perf_counter()
         total, warmup = len(self.plan), math.ceil(settings.warmup_fraction * len(self.plan))
         checks = {round((k + 1) * total / settings.evaluations) for k in range(settings.evaluations)}
         found = saving.take_up([learner]) if saving is not None else None
@@ -132,6 +133,7 @@ class DrafterTrainer:
             if done in checks:
                 row |= self._checked(done).row()
             learner.write(row)
+            clock = learner.spend(clock)
             stopping = stop is not None and stop.is_set()
             if saving is not None and done < total and (stopping or saving.due(done)):
                 saving.save([learner], done, tokens)
@@ -143,6 +145,7 @@ class DrafterTrainer:
         return {
             "steps": total,
             "tokens": tokens,
+            "seconds": round(learner.seconds, 3),
             "best_step": learner.best_step,
             "validation_accepted": learner.best,
             "untrained_validation_accepted": learner.untrained,

@@ -19,7 +19,7 @@ class Learner(Optimised):
     `log` takes one JSON line a step; the first line is the untrained draft.
     """
 
-    numbers = ("untrained", "best", "best_step", "left_out")
+    numbers = ("untrained", "best", "best_step", "left_out", "seconds")
 
     def __init__(
         self,

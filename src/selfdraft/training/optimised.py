@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -47,7 +48,14 @@ class Optimised:
         self.lines: list[str] = []
         self._log = log
         self.best_step = 0
+        self.seconds = 0.0  # of training, all its interrupted parts together
         self.best_tensors: list[Tensor] = []
+
+    def spend(self, since: float) -> float:
+        """Count the time since a reading of `time.perf_counter` as training; returns the clock's reading now."""
+        now = time.perf_counter()
+        self.seconds += now - since
+        return now
 
     def update(self, factor: float) -> tuple[dict[str, float], float]:
         """One step of the optimiser at the learning rates times `factor`.

@@ -102,7 +102,7 @@ class Saving:
                         moments[name] = torch.empty_like(parameter).copy_(tensors[f"{number}.{place}.{name}"])
                     learner.optimiser.state[parameter] = moments
             for name in learner.numbers:
-                setattr(learner, name, saved[name])
+                setattr(learner, name, saved.get(name, getattr(learner, name)))  # a state of before may lack one
             learner.resume_log(saved["lines"])
         torch.set_rng_state(tensors["random"])
         self.more = {name.removeprefix("more."): found for name, found in tensors.items() if name.startswith("more.")}

@@ -130,6 +130,7 @@ class Trainer:
         validation KL diverges, or the state is not this run's.
         """
         settings, vocab = self.settings, self.target.config.vocab_size
+        clock = time.perf_counter()
         total, warmup = len(self.plan), math.ceil(settings.warmup_fraction * len(self.plan))
         checks = {round((k + 1) * total / settings.evaluations) for k in range(settings.evaluations)}
         resumed = saving is not None and saving.path.exists()
@@ -168,6 +169,7 @@ class Trainer:
                     learner.measured(done, found_kl, vocab)
                 row = {"step": done, "tokens": tokens, "loss": loss, "lr": max(rates.values()), "rates": rates}
                 learner.write(row | {"grad_norm": norm, "validation_kl": found_kl})
+            clock = max(learner.spend(clock) for learner in self.learners)
             if saving is not None and done < total and self.processes.first and (stopping or saving.due(done)):
                 saving.save(self.learners, done, tokens)
             progress.step(done, labels, losses[0], self.learners[0].best)
@@ -180,6 +182,7 @@ class Trainer:
             summary: dict[str, Any] = {
                 "steps": total,
                 "tokens": tokens,
+                "seconds": round(learner.seconds, 3),  # of the pass, however many drafts shared it
                 "best_step": learner.best_step,
                 "validation_kl": learner.best,
                 "untrained_validation_kl": learner.untrained,
