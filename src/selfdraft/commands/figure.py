@@ -12,7 +12,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, help="results.csv")
     parser.add_argument("--acceptance", type=Path, help="raw acceptance rows, for histograms")
     parser.add_argument("--logs", nargs="+", type=Path, default=[], help="train_log.jsonl files")
-    parser.add_argument("--table", type=Path, help="batch.csv, peers.csv or compile.csv, for the figure of that name")
+    parser.add_argument(
+        "--table", type=Path, help="batch.csv, lengths.csv, peers.csv or compile.csv, for the figure of that name"
+    )
     parser.add_argument("--sweep", default="{}", help='JSON: the grid to draw, {"layer": [6, 14], …}')
     parser.add_argument("--style", default="{}", help="JSON: width and height in inches, rcParams")
     parser.add_argument("--statistics", default="{}", help="JSON: resamples, confidence, seed, for histograms")

@@ -22,6 +22,7 @@ FIGURES = {
         "drafting",
         "domains",
         "batch",
+        "lengths",
         "peers",
         "compile",
     )

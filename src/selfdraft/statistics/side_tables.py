@@ -1,4 +1,4 @@
-"""Raw rows of batch, peers and identity -> the tables beside results.csv, every estimate with its interval."""
+"""Raw rows of batch, lengths, peers and identity -> the tables beside results.csv, every estimate with its interval."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +9,9 @@ import pandas as pd
 from selfdraft.errors import StudyError
 from selfdraft.statistics import cost_model
 from selfdraft.statistics.bootstrap import Bootstrap, Estimate
-from selfdraft.statistics.columns import SETTINGS
+from selfdraft.statistics.columns import SETTINGS, SPEED_SUMS
 from selfdraft.statistics.raw_tables import numbers, read_text
+from selfdraft.statistics.speeds import estimates as speed_estimates
 from selfdraft.statistics.tables import cell, number_text, write_results
 
 Table = tuple[list[str], list[dict[str, str]]]
@@ -128,6 +129,65 @@ def identity_table(path: Path, bootstrap: Bootstrap) -> Table:
     return [*columns, "divergences", "top2_gap_median", "top2_gap_max", "first_divergences"], made
 
 
+# lengths.csv: the estimates in their order, those of vanilla decoding before those of the draft.
+OF_LENGTHS = (
+    *("vanilla_s", "spec_s", "speedup", "vanilla_tps", "spec_tps"),
+    *("vanilla_calls_per_token", "target_calls_per_token", "accepted_mean", "accept_rate", "prefill_ms"),
+)
+
+
+def lengths_table(path: Path, bootstrap: Bootstrap) -> Table:
+    """lengths.csv: a row per point and length of the answer; the unit is the prompt, vanilla ran the same prompts.
+
+    Rates and speedup are those of results.csv, which single bad runs cannot move; `vanilla_s` and `spec_s` are what
+    `length` tokens take at these rates, without the prefill.
+    """
+    where = ("dtype", "threads", "device")
+    rows = read(path, (*SETTINGS, "method", "prompt", "pair", *where), ("length", "target_calls", *SPEED_SUMS))
+    rows = rows.assign(repeat=0)  # an answer of one length is timed once
+    vanilla = dict(iter(rows[rows["method"] == "vanilla"].groupby(["policy", "length"])))
+    made = []
+    drafted = rows[rows["method"] == "speculative"]
+    for key, part in drafted.groupby([*SETTINGS, "length"], sort=False):
+        named = dict(zip((*SETTINGS, "length"), key, strict=True))
+        name, length = "/".join(map(str, key)), float(named["length"])
+        base = vanilla.get((named["policy"], length))
+        if base is None:
+            raise StudyError(f"{path}: no vanilla rows for policy {named['policy']} and length {length:g}")
+        if {*part["prompt"]} != {*base["prompt"]}:
+            raise StudyError(f"{path}: {name}: vanilla and speculative ran different prompts; measure them in one run")
+        found = dict.fromkeys((*OF_LENGTHS, "disturbed"), Estimate())
+        found |= speed_estimates(part, base, part.iloc[:0], None, None, None, bootstrap, name)
+        sums, base_sums = (one.groupby("prompt", sort=True).sum(numeric_only=True) for one in (part, base))
+
+        def ratio(of: str, numerator: "pd.Series[float]", denominator: "pd.Series[float]") -> Estimate:
+            return bootstrap.ratio(numerator, denominator, (name, of), "prompts")  # noqa: B023 (used at once)
+
+        found["vanilla_s"] = seconds_of(found["vanilla_tps"], length)
+        found["spec_s"] = seconds_of(found["spec_tps"], length)
+        calls = ratio("vanilla_calls", base_sums["target_calls"], base_sums["new_tokens"])
+        found["vanilla_calls_per_token"] = calls
+        found["target_calls_per_token"] = ratio("calls", sums["target_calls"], sums["new_tokens"])
+        found["accepted_mean"] = ratio("accepted", sums["accepted"], sums["cycles"])
+        found["accept_rate"] = rate_of(found["accepted_mean"], float(named["gamma"]))
+        row = {**{k: str(v) for k, v in named.items()}, "length": f"{length:g}", "samples": str(len(sums))}
+        row |= {column: str(part[column].iloc[0]) for column in where}
+        row |= cells({estimate: found[estimate] for estimate in OF_LENGTHS})
+        made.append(row | {"disturbed": number_text(found["disturbed"].value)})
+    columns = [*SETTINGS, "length", *where, "samples"]
+    return [*columns, *with_intervals(OF_LENGTHS), "disturbed"], made
+
+
+def seconds_of(tokens_per_second: Estimate, tokens: float) -> Estimate:
+    """What so many tokens take."""
+    return tokens_per_second.mapped(lambda rate: tokens / rate)
+
+
+def rate_of(accepted_mean: Estimate, gamma: float) -> Estimate:
+    """The share of gamma tokens that is accepted."""
+    return accepted_mean.mapped(lambda mean: mean / gamma)
+
+
 def cells(estimates: dict[str, Estimate]) -> dict[str, str]:
     """The text of all estimates, with their intervals."""
     return {column: text for name, made in estimates.items() for column, text in cell(name, made).items()}
@@ -137,6 +197,7 @@ TABLES: dict[str, Callable[[Path, Bootstrap], Table]] = {
     "batch": batch_table,
     "peers": peers_table,
     "identity": identity_table,
+    "lengths": lengths_table,
 }
 
 

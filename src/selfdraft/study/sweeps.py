@@ -32,7 +32,7 @@ FIGURES = {
     "domains": "domains",  # no sweep: all that the section `domains` measures
 }
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
-TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
+TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
 
 OTHERS = "others"  # the group of all drafters that are not trained
 FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
@@ -247,7 +247,7 @@ def compile_depths(config: Config) -> list[int]:
 
 def side_tables(config: Config) -> list[str]:
     """The tables beside results.csv whose sections the config has."""
-    return [name for name in ("batch", "peers", "identity", "compile") if name in config]
+    return [name for name in ("batch", "lengths", "peers", "identity", "compile") if name in config]
 
 
 def sets(config: Config) -> dict[str, dict[str, Any]]:
