@@ -7,7 +7,7 @@ from selfdraft.figures.inputs import Inputs, checked_sweep
 from selfdraft.figures.style import Style, applied
 from selfdraft.study.sweeps import FIGURES as USUAL
 
-TABLE = {"batch": "batch.csv", "peers": "peers.csv", "compile": "compile.csv"}
+TABLE = {name: f"{name}.csv" for name in ("batch", "lengths", "peers", "compile")}
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs"} | dict.fromkeys(TABLE, "--table")
 OF_RESULTS = [name for name in FIGURES if name not in OPTION]
 

@@ -15,6 +15,7 @@ for figure, drawn in sweeps.figures(config).items():
                         name=drawn["drafts"],
                     ),
                     "batch": "results/batch.csv",
+                    "lengths": "results/lengths.csv",
                     "peers": "results/peers.csv",
                     "compile": "results/compile.csv",
                 },

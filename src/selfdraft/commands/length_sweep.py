@@ -1,4 +1,4 @@
-"""`selfdraft length-sweep`: one drafter at several lengths of the answer, as a printed table, a CSV file and a figure."""
+"""`selfdraft length-sweep`: one drafter at several lengths of the answer; a printed table, a CSV file, a figure."""
 
 import argparse
 from collections.abc import Mapping, Sequence

@@ -63,7 +63,7 @@ def length_rows(
     policy: Policy,
     lengths: Sequence[int],
     seed: int,
-    patience: Patience = Patience(),
+    patience: Patience,
 ) -> Iterator[Row]:
     """Time every drafter and vanilla decoding on whole answers of each length; a row a run, disturbed ones timed again.
 

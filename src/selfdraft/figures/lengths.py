@@ -25,6 +25,6 @@ def draw(inputs: Inputs) -> Figure:
     if lines(axes[1], both(drafted, vanilla, "spec_s", "vanilla_s", "seconds"), "length", "seconds"):
         style.log_axis(axes[1])
     if lines(axes[2], drafted, "length", "accept_rate"):
-        axes[2].set_ylim(0, 1.02)
+        axes[2].set_ylim(bottom=0)
     style.legend_above(figure, axes)
     return figure

@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 
 from selfdraft.errors import StudyError
-from selfdraft.statistics import cost_model
+from selfdraft.statistics import cost_model, speeds
 from selfdraft.statistics.bootstrap import Bootstrap, Estimate
 from selfdraft.statistics.columns import SETTINGS, SPEED_SUMS
 from selfdraft.statistics.raw_tables import numbers, read_text
-from selfdraft.statistics.speeds import estimates as speed_estimates
 from selfdraft.statistics.tables import cell, number_text, write_results
 
 Table = tuple[list[str], list[dict[str, str]]]
@@ -149,28 +148,17 @@ def lengths_table(path: Path, bootstrap: Bootstrap) -> Table:
     made = []
     drafted = rows[rows["method"] == "speculative"]
     for key, part in drafted.groupby([*SETTINGS, "length"], sort=False):
-        named = dict(zip((*SETTINGS, "length"), key, strict=True))
-        name, length = "/".join(map(str, key)), float(named["length"])
+        *point, length = key
+        length = float(str(length))
+        named = dict(zip(SETTINGS, map(str, point), strict=True)) | {"length": f"{length:g}"}
+        name = "/".join(named.values())
         base = vanilla.get((named["policy"], length))
         if base is None:
             raise StudyError(f"{path}: no vanilla rows for policy {named['policy']} and length {length:g}")
         if {*part["prompt"]} != {*base["prompt"]}:
             raise StudyError(f"{path}: {name}: vanilla and speculative ran different prompts; measure them in one run")
-        found = dict.fromkeys((*OF_LENGTHS, "disturbed"), Estimate())
-        found |= speed_estimates(part, base, part.iloc[:0], None, None, None, bootstrap, name)
-        sums, base_sums = (one.groupby("prompt", sort=True).sum(numeric_only=True) for one in (part, base))
-
-        def ratio(of: str, numerator: "pd.Series[float]", denominator: "pd.Series[float]") -> Estimate:
-            return bootstrap.ratio(numerator, denominator, (name, of), "prompts")  # noqa: B023 (used at once)
-
-        found["vanilla_s"] = seconds_of(found["vanilla_tps"], length)
-        found["spec_s"] = seconds_of(found["spec_tps"], length)
-        calls = ratio("vanilla_calls", base_sums["target_calls"], base_sums["new_tokens"])
-        found["vanilla_calls_per_token"] = calls
-        found["target_calls_per_token"] = ratio("calls", sums["target_calls"], sums["new_tokens"])
-        found["accepted_mean"] = ratio("accepted", sums["accepted"], sums["cycles"])
-        found["accept_rate"] = rate_of(found["accepted_mean"], float(named["gamma"]))
-        row = {**{k: str(v) for k, v in named.items()}, "length": f"{length:g}", "samples": str(len(sums))}
+        found = length_estimates(part, base, length, float(named["gamma"]), bootstrap, name)
+        row = named | {"samples": str(part["prompt"].nunique())}
         row |= {column: str(part[column].iloc[0]) for column in where}
         row |= cells({estimate: found[estimate] for estimate in OF_LENGTHS})
         made.append(row | {"disturbed": number_text(found["disturbed"].value)})
@@ -178,14 +166,24 @@ def lengths_table(path: Path, bootstrap: Bootstrap) -> Table:
     return [*columns, *with_intervals(OF_LENGTHS), "disturbed"], made
 
 
-def seconds_of(tokens_per_second: Estimate, tokens: float) -> Estimate:
-    """What so many tokens take."""
-    return tokens_per_second.mapped(lambda rate: tokens / rate)
-
-
-def rate_of(accepted_mean: Estimate, gamma: float) -> Estimate:
-    """The share of gamma tokens that is accepted."""
-    return accepted_mean.mapped(lambda mean: mean / gamma)
+def length_estimates(
+    rows: pd.DataFrame, vanilla: pd.DataFrame, length: float, gamma: float, bootstrap: Bootstrap, name: str
+) -> dict[str, Estimate]:
+    """`OF_LENGTHS` and `disturbed` of one point and length, from its runs and vanilla's."""
+    found = dict.fromkeys((*OF_LENGTHS, "disturbed"), Estimate())
+    found |= speeds.estimates(rows, vanilla, rows.iloc[:0], None, None, None, bootstrap, name)
+    for of_length, rate in (("vanilla_s", "vanilla_tps"), ("spec_s", "spec_tps")):
+        found[of_length] = found[rate].mapped(lambda tokens_per_second: length / tokens_per_second)
+    ratios = {
+        "vanilla_calls_per_token": (vanilla, "target_calls", "new_tokens"),
+        "target_calls_per_token": (rows, "target_calls", "new_tokens"),
+        "accepted_mean": (rows, "accepted", "cycles"),
+    }
+    for of, (table, numerator, denominator) in ratios.items():
+        sums = table.groupby("prompt", sort=True)[[numerator, denominator]].sum()
+        found[of] = bootstrap.ratio(sums[numerator], sums[denominator], (name, of), "prompts")
+    found["accept_rate"] = found["accepted_mean"].mapped(lambda mean: mean / gamma)
+    return found
 
 
 def cells(estimates: dict[str, Estimate]) -> dict[str, str]:

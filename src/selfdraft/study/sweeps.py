@@ -234,6 +234,11 @@ def identity_points(config: Config) -> list[Point]:
     return [point for point in chosen if config["policies"][point.policy]["temperature"] == 0]
 
 
+def points_beside(config: Config) -> list[Point]:
+    """The points of the tables beside results.csv."""
+    return [*points_for(config, "batch"), *points_for(config, "lengths"), *identity_points(config)]
+
+
 def peers_draft_model(config: Config) -> list[str]:
     """The option of the peers stage that names the folder of its separate draft model; none if there is none."""
     name = config.get("peers", {}).get("draft_model")
