@@ -17,7 +17,7 @@ SHOWN = (
     ("s", "vanilla_s", "spec_s"),
     ("speedup", None, "speedup"),
     ("tokens/s", "vanilla_tps", "spec_tps"),
-    ("target calls/token", "vanilla_calls_per_token", "target_calls_per_token"),
+    ("calls/token", "vanilla_calls_per_token", "target_calls_per_token"),
     ("accept rate", None, "accept_rate"),
 )
 
