@@ -1,6 +1,7 @@
 """Every stage from the command line, without Snakemake, on a tiny target; and what it says to bad input."""
 
 import csv
+import io
 import json
 import re
 import subprocess
@@ -379,6 +380,7 @@ def test_bad_drafters_are_one_line(study, capsys, options, message):
     assert len(said.splitlines()) == 1
 
 
+ONE, THREE = ["--points", '[["lookup", 2]]'], ["--settings", '{"samples": 3}']
 SWEEP = ["--samples", "3", "--retime-minutes", "0", "--statistics", '{"resamples": 20}']
 
 
@@ -419,9 +421,9 @@ def test_a_drafter_at_several_lengths_is_a_printed_table_a_csv_file_and_a_figure
 def test_an_interval_stands_beside_its_value_or_below_it_in_a_narrow_terminal(width):
     names = {name for _, *sides in length_sweep.SHOWN for name in sides if name}
     row = {f"{name}{end}": text for name in names for end, text in (("", "1.2345"), ("_low", "1.1"), ("_high", "12.5"))}
-    console = Console(width=width, record=True, quiet=True)
+    console = Console(width=width, file=io.StringIO())
     console.print(length_sweep.printed([row | {"length": "50"}], width))
-    lines = console.export_text().splitlines()
+    lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     cell = "1.23 [1.1, 12.5]"
     assert ("".join(lines).count(cell), "".join(lines).count("[1.1, 12.5]")) == ((8, 8) if width == 300 else (0, 8))
@@ -459,13 +461,9 @@ def test_a_wrong_sweep_of_lengths_is_one_line_and_leaves_no_table(study, capsys,
         ("identity", ["--points", '[["lookup", 2, "odd"]]'], "--points: 'odd' is not among --drafting (fixed)"),
         ("identity", ["--points", '[["lookup", 2]]', "--settings", '{"prompts": 9}'], "identity.prompts: 9 asked"),
         ("batch", ["--points", '[["lookup", 2]]', "--sizes", "9"], "--sizes: 9 is not between 1 and the 4 prompts"),
-        ("lengths", ["--points", '[["lookup", 2]]', "--lengths", "9", "5"], "--lengths: found 9 5, ascending"),
-        (
-            "lengths",
-            ["--points", '[["lookup", 2]]', "--lengths", "9999"],
-            "--lengths: 9999 does not fit into the target",
-        ),
-        ("lengths", ["--points", '[["lookup", 2]]', "--settings", '{"samples": 9}'], "lengths.samples: 9 is more than"),
+        ("lengths", [*ONE, "--lengths", "9", "5"], "--lengths: found 9 5, ascending"),
+        ("lengths", [*ONE, *THREE, "--lengths", "9999"], "--lengths: 9999 does not fit into the target"),
+        ("lengths", [*ONE, "--settings", '{"samples": 9}'], "lengths.samples: 9 is more than"),
         ("peers", ["--settings", '{"prompts": 3}', "--batches", "4"], "--batches: 4 is more than the 3 prompts"),
         ("peers", ["--settings", '{"prompts": 3, "layer": 9}'], "layer 9 is not a layer of the target"),
         ("compile", ["--modes", "fast"], "--modes: 'fast' is unknown; known are eager, compile"),
