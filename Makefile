@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs: a virtual environment in .venv, from requirements.lock.
 #   make figures   the default study, from the model to paper_figures/
-#   make benchmarks  other implementations, compilers, batch sizes
+#   make benchmarks  other implementations, compilers, batch sizes, lengths
 #   make test      every check that CI runs
 # PYTHON=/path/to/python3.12 chooses another Python (3.11 or newer).
 
@@ -17,7 +17,7 @@ RUN := $(BIN)/snakemake --logger selfdraft --cores all
 figures: .venv/complete
 	$(RUN) all_figures
 
-# Batch sizes, other implementations, compilers, identity: results/{batch,peers,compile,identity}.csv.
+# Batch sizes, lengths, other implementations, compilers, identity: results/{batch,lengths,peers,compile,identity}.csv.
 benchmarks: .venv/complete
 	$(RUN) all_benchmarks
 

@@ -1,6 +1,7 @@
 """Every stage from the command line, without Snakemake, on a tiny target; and what it says to bad input."""
 
 import csv
+import io
 import json
 import re
 import subprocess
@@ -9,9 +10,11 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from rich.console import Console
 from tiny import tiny_conversations, tiny_target
 
 from selfdraft.cli import GROUPS, STAGES, main
+from selfdraft.commands import length_sweep
 from selfdraft.evaluation import acceptance, disturbance
 
 HEAVY = ("transformers", "datasets", "pandas", "matplotlib", "scipy", "snakemake")
@@ -377,6 +380,78 @@ def test_bad_drafters_are_one_line(study, capsys, options, message):
     assert len(said.splitlines()) == 1
 
 
+ONE, THREE = ["--points", '[["lookup", 2]]'], ["--settings", '{"samples": 3}']
+SWEEP = ["--samples", "3", "--retime-minutes", "0", "--statistics", '{"resamples": 20}']
+
+
+@pytest.mark.parametrize(
+    ("way", "columns"),
+    [
+        (["--lookup", "2"], {"drafter": "lookup", "layer": "", "drafting": "fixed"}),
+        (["--checkpoint", "draft", "--adapt"], {"drafter": "early_exit", "layer": "1", "drafting": "options"}),
+        (["--checkpoint", "draft", "--lookup", "3"], {"drafter": "lookup, else early_exit", "layer": "1"}),
+        (["--draft-model", "target"], {"drafter": "target", "layer": ""}),
+    ],
+    ids=["lookup", "exit", "hybrid", "model"],
+)
+def test_a_drafter_at_several_lengths_is_a_printed_table_a_csv_file_and_a_figure(study, capsys, tmp_path, way, columns):
+    folder, _ = study
+    way = [folder / word if word in ("draft", "target") else word for word in way]
+    words = ["length-sweep", *common(folder), *way, *SWEEP, "--gamma", "2", "--dtype", "float32"]
+    said = said_by(capsys, *words, "--lengths", "4", "11", "--out-dir", tmp_path / "sweep")
+    with open(tmp_path / "sweep/lengths.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["length"], row["samples"], row["gamma"]) for row in rows] == [("4", "3", "2"), ("11", "3", "2")]
+    assert all(row.items() >= columns.items() for row in rows)
+    lines = [re.findall(r"[^\s│]+", line) for line in said.splitlines() if "│" in line]
+    for row, vanilla, drafter in zip(rows, lines[::2], lines[1::2], strict=True):
+        values = [f"{float(row[name]):.3g}" for name in ("vanilla_s", "vanilla_tps", "vanilla_calls_per_token")]
+        assert vanilla == [row["length"], "vanilla", *values]
+        names = ("spec_s", "speedup", "spec_tps", "target_calls_per_token", "accept_rate")
+        assert drafter == ["drafter", *(f"{float(row[name]):.3g}" for name in names)]
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {
+        "raw",
+        "lengths.csv",
+        "lengths.pdf",
+        "lengths.png",
+    }
+
+
+@pytest.mark.parametrize("width", [100, 300])
+def test_an_interval_stands_beside_its_value_or_below_it_in_a_narrow_terminal(width):
+    names = {name for _, *sides in length_sweep.SHOWN for name in sides if name}
+    row = {f"{name}{end}": text for name in names for end, text in (("", "1.2345"), ("_low", "1.1"), ("_high", "12.5"))}
+    console = Console(width=width, file=io.StringIO())
+    console.print(length_sweep.printed([row | {"length": "50"}], width))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    cell = "1.23 [1.1, 12.5]"
+    assert ("".join(lines).count(cell), "".join(lines).count("[1.1, 12.5]")) == ((8, 8) if width == 300 else (0, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing is drafted; name --checkpoint, --draft-model or --lookup"),
+        (["--lookup", "2", "--lengths", "0"], "--lengths: 0 is not ≥ 1"),
+        (["--lookup", "2", "--lengths", "9", "9"], "--lengths: found 9 9, ascending lengths without repeats are right"),
+        (["--lookup", "2", "--lengths", "9999"], "--lengths: 9999 does not fit into the target's context of"),
+        (["--lookup", "2", "--samples", "9"], "--samples: 9 is more than the 4 prompts of"),
+        (["--lookup", "2", "--samples", "0"], "--samples: 0 is not ≥ 1"),
+        (["--lookup", "2", "--gamma", "0"], "--gamma: 0 is not ≥ 1"),
+        (["--lookup", "0", "--lengths", "9"], "max_ngram: 0 is not ≥ 1"),
+    ],
+)
+def test_a_wrong_sweep_of_lengths_is_one_line_and_leaves_no_table(study, capsys, tmp_path, options, message):
+    folder, _ = study
+    words = ["length-sweep", *common(folder), "--samples", "3", "--out-dir", tmp_path / "never", *options]
+    assert main([*map(str, words)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert message in said[0]
+    assert not list(tmp_path.glob("never/*"))
+
+
 @pytest.mark.parametrize(
     ("stage", "options", "message"),
     [
@@ -386,6 +461,9 @@ def test_bad_drafters_are_one_line(study, capsys, options, message):
         ("identity", ["--points", '[["lookup", 2, "odd"]]'], "--points: 'odd' is not among --drafting (fixed)"),
         ("identity", ["--points", '[["lookup", 2]]', "--settings", '{"prompts": 9}'], "identity.prompts: 9 asked"),
         ("batch", ["--points", '[["lookup", 2]]', "--sizes", "9"], "--sizes: 9 is not between 1 and the 4 prompts"),
+        ("lengths", [*ONE, "--lengths", "9", "5"], "--lengths: found 9 5, ascending"),
+        ("lengths", [*ONE, *THREE, "--lengths", "9999"], "--lengths: 9999 does not fit into the target"),
+        ("lengths", [*ONE, "--settings", '{"samples": 9}'], "lengths.samples: 9 is more than"),
         ("peers", ["--settings", '{"prompts": 3}', "--batches", "4"], "--batches: 4 is more than the 3 prompts"),
         ("peers", ["--settings", '{"prompts": 3, "layer": 9}'], "layer 9 is not a layer of the target"),
         ("compile", ["--modes", "fast"], "--modes: 'fast' is unknown; known are eager, compile"),
@@ -397,7 +475,7 @@ def test_bad_input_of_the_side_stages_is_one_line_and_leaves_nothing(study, caps
     folder, _ = study
     words = [stage, "--target", folder / "target", "--out", folder / "never.csv", *options]
     words += [] if stage == "compile" else ["--data", folder / "data"]
-    words += ["--policy", "greedy", "--policy-settings", GREEDY] if stage == "batch" else []
+    words += ["--policy", "greedy", "--policy-settings", GREEDY] if stage in ("batch", "lengths") else []
     if stage == "identity" and "prompts" not in " ".join(options):
         words += ["--settings", '{"prompts": 4}']
     assert main([*map(str, words)]) == 2

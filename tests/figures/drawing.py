@@ -8,7 +8,7 @@ from selfdraft.figures.style import Style, applied
 from selfdraft.study.sweeps import FIGURES as USUAL
 from selfdraft.study.sweeps import WHOLE_FIGURES
 
-TABLE = {"methods": "methods.csv", "batch": "batch.csv", "peers": "peers.csv", "compile": "compile.csv"}
+TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile")}
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"} | dict.fromkeys(
     TABLE, "--table"
 )

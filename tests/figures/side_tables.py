@@ -1,6 +1,6 @@
 """The tables beside results.csv of a study that was never run, with numbers of a likely size.
 
-`python tests/figures/side_tables.py OUT_DIR` writes OUT_DIR/{batches,peers,compile}.csv.
+`python tests/figures/side_tables.py OUT_DIR` writes OUT_DIR/{batch,lengths,peers,compile}.csv.
 """
 
 import csv
@@ -43,6 +43,22 @@ def batches(sizes=(1, 2, 4, 8, 16), layers=(14, 21), policies=("greedy",), sprea
                 **estimate("spec_tps", vanilla * speedup, spread),
                 **estimate("speedup", speedup, spread),
                 **estimate("accepted_mean", 0.9 + place, spread),
+            }
+
+
+def lengths(counts=(50, 100, 200, 500, 1000), layers=(21,), policies=("greedy",), spread=0.04):
+    """Rows of lengths.csv: vanilla decoding slows down with the context, lookup finds more in a longer text."""
+    for policy, count in itertools.product(policies, counts):
+        vanilla = 40.0 * count**-0.05
+        exits = [{**SETTINGS, "capacity": "head_block", "layer": layer} for layer in layers]
+        for place, draft in enumerate([*exits, LOOKUP] if spread else exits):
+            speedup = 0.7 + place * 0.1 * count**0.3
+            yield draft | {
+                **{"policy": policy, "drafting": "fixed", "length": count, "dtype": "bfloat16", "device": "cpu"},
+                **estimate("vanilla_s", count / vanilla, spread),
+                **estimate("spec_s", count / vanilla / speedup, spread),
+                **estimate("speedup", speedup, spread),
+                **estimate("accept_rate", 0.1 + 0.02 * place * count**0.3, spread),
             }
 
 
@@ -91,10 +107,11 @@ def write(path, rows):
 
 
 def write_all(out, tiny=False):
-    """The three tables; `tiny`: one point each, without intervals."""
+    """The four tables; `tiny`: one point each, without intervals."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write(out / "batch.csv", batches((1,), (1,), spread=0) if tiny else batches())
+    write(out / "lengths.csv", lengths((50,), (1,), spread=0) if tiny else lengths())
     write(out / "peers.csv", peers((("float32", 1),), ("vanilla",), spread=0) if tiny else peers())
     write(out / "compile.csv", compiled((2,), ("eager",), "cpu", spread=0) if tiny else compiled())
 

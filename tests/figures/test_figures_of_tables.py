@@ -1,4 +1,4 @@
-"""batch, peers and compile: each draws the numbers of its own table, or says what the table lacks."""
+"""batch, lengths, peers and compile: each draws the numbers of its own table, or says what the table lacks."""
 
 import pytest
 import side_tables
@@ -6,8 +6,18 @@ from drawing import TABLE, arguments, bars_of, drawn, words
 
 from selfdraft.cli import main
 
-COLUMN_OF = {"batch": "speedup", "peers": "ratio_to_transformers", "compile": "compile_s"}
-ROWS = {"batch": side_tables.batches, "peers": side_tables.peers, "compile": side_tables.compiled}
+COLUMN_OF = {"batch": "speedup", "lengths": "speedup", "peers": "ratio_to_transformers", "compile": "compile_s"}
+ROWS = {
+    "batch": side_tables.batches,
+    "lengths": side_tables.lengths,
+    "peers": side_tables.peers,
+    "compile": side_tables.compiled,
+}
+SIZE_OF = {"batch": "batch", "lengths": "length", "peers": "batch", "compile": "depth"}
+SETTINGS_OF = {  # the first columns that tell rows apart
+    **dict.fromkeys(("batch", "lengths"), "drafter, layer"),
+    **{"peers": "method, implementation", "compile": "mode, dtype"},
+}
 
 
 def written(out, name, rows):
@@ -74,6 +84,20 @@ def test_number_formats_and_devices_have_lines_of_their_own(tmp_path):
 def test_the_sweep_chooses_rows_of_the_batches(study):
     left = drawn("batch", study, {"layer": 21}).axes[0]
     assert labels(left) == ["speculative"]
+
+
+def test_speed_and_acceptance_stand_over_the_lengths_and_vanilla_beside_the_seconds(study):
+    figure = drawn("lengths", study)
+    rows = [row for row in side_tables.lengths() if row["drafter"] == "lookup"]
+    for ax, column in zip(figure.axes, ("speedup", "spec_s", "accept_rate"), strict=True):
+        assert ax.get_xscale() == "log"
+        assert ticks(ax) == ["50", "100", "200", "500", "1000"]
+        assert [label for label in labels(ax) if label != "vanilla"] == ["early_exit", "lookup"]
+        assert list(line_of(ax, "lookup").get_ydata()) == pytest.approx([row[column] for row in rows])
+    vanilla = line_of(figure.axes[1], "vanilla")
+    assert list(vanilla.get_ydata()) == pytest.approx([row["vanilla_s"] for row in rows])
+    assert vanilla.get_color() == "#000000"
+    assert any(list(line.get_ydata()) == [1.0, 1.0] for line in figure.axes[0].lines)
 
 
 def test_each_implementation_has_a_bar_at_each_method_that_it_offers(study):
@@ -190,13 +214,13 @@ def test_a_table_without_measurements_says_so(name, tmp_path):
 
 
 def test_each_table_has_its_kind():
-    assert set(TABLE) == set(ROWS) == set(COLUMN_OF)
+    assert set(TABLE) == set(ROWS) == set(COLUMN_OF) == set(SIZE_OF) == set(SETTINGS_OF)
 
 
 def broken(name, how):
     """The rows of a figure's table with one mistake."""
     column, rows = COLUMN_OF[name], list(ROWS[name]())
-    size = "depth" if name == "compile" else "batch"
+    size = SIZE_OF[name]
     if how == "a column is missing":
         return [{key: value for key, value in row.items() if key != column} for row in rows]
     changes = {"not a number": {column: "fast"}, "no size": {size: ""}, "size zero": {size: 0}, "twice": {}}
@@ -220,8 +244,8 @@ def test_a_broken_table_is_named_with_its_column(name, how, message, tmp_path, c
     said = {
         "column": COLUMN_OF[name],
         "file": TABLE[name],
-        "size": "depth" if name == "compile" else "batch",
-        "first": {"batch": "drafter, layer", "peers": "method, implementation", "compile": "mode, dtype"}[name],
+        "size": SIZE_OF[name],
+        "first": SETTINGS_OF[name],
     }
     error = capsys.readouterr().err
     assert f"{study / TABLE[name]}: {message.format(**said)}" in error

@@ -1,4 +1,4 @@
-"""Raw rows of batch, peers and identity become tables whose values can be checked by hand."""
+"""Raw rows of batch, lengths, peers and identity become tables whose values can be checked by hand."""
 
 import csv
 
@@ -7,8 +7,8 @@ import pytest
 from selfdraft.cli import main
 from selfdraft.errors import StudyError
 from selfdraft.statistics.bootstrap import Bootstrap
-from selfdraft.statistics.columns import SETTINGS
-from selfdraft.statistics.side_tables import batch_table, identity_table, peers_table
+from selfdraft.statistics.columns import SETTINGS, SPEED_SUMS
+from selfdraft.statistics.side_tables import batch_table, identity_table, lengths_table, peers_table
 
 BOOTSTRAP = Bootstrap(200)
 
@@ -54,6 +54,66 @@ def test_batches_that_only_one_method_ran_are_refused(tmp_path):
         batch_table(write(tmp_path / "less.csv", rows[:-2] + rows[-1:]), BOOTSTRAP)
     with pytest.raises(StudyError, match="no vanilla rows for policy greedy and batch 4"):
         batch_table(write(tmp_path / "none.csv", rows[1::2]), BOOTSTRAP)
+
+
+def length_rows(prompts=9, bad=0):
+    """A vanilla token takes 0.1 s, a cycle 0.16 s with 2 tokens (3 at length 80); `bad` runs take ten times as long."""
+    rows = []
+    for length, tokens in ((40, 2), (80, 3)):
+        for number in range(prompts):
+            run = dict.fromkeys(SPEED_SUMS, 0.01) | {"dtype": "bfloat16", "threads": 2, "device": "cpu", "disturbed": 0}
+            run |= {"prompt": f"p{number}", "pair": 0, "length": length, "prefill_s": 0.5}
+            slow, fast = 0.1 * (1 + 0.01 * number), 0.16 * (1 + 0.01 * number) * (10 if number < bad else 1)
+            cycles = 20 + number % 2
+            ours = {
+                "cycles": cycles,
+                "target_calls": cycles,
+                "accepted": cycles * (tokens - 1),
+                "decode_s": cycles * fast,
+            }
+            ours |= {"method": "speculative", "new_tokens": cycles * tokens, "disturbed": int(number < bad)}
+            theirs = {"method": "vanilla", "new_tokens": length, "target_calls": length, "decode_s": length * slow}
+            rows.append(settings(drafter="vanilla") | run | theirs | {"cycles": "", "accepted": ""})
+            rows.append(settings(drafter="lookup", gamma=4) | run | ours)
+    return rows
+
+
+def test_a_length_has_the_speed_of_its_own_runs_and_both_sides_of_it(tmp_path):
+    columns, (short, long) = lengths_table(write(tmp_path / "raw.csv", length_rows()), BOOTSTRAP)
+    assert (short["length"], long["length"], short["samples"], short["gamma"]) == ("40", "80", "9", "4")
+    for row, tokens in ((short, 2), (long, 3)):
+        assert float(row["speedup"]) == pytest.approx(tokens * 0.1 / 0.16)
+        assert float(row["vanilla_s"]) == pytest.approx(float(row["length"]) * 0.104, rel=1e-3)  # the middle prompt's
+        assert float(row["spec_s"]) == pytest.approx(float(row["vanilla_s"]) / float(row["speedup"]), rel=1e-6)
+        assert float(row["spec_s_low"]) < float(row["spec_s"]) < float(row["spec_s_high"])
+        assert float(row["vanilla_tps"]) == pytest.approx(float(row["length"]) / float(row["vanilla_s"]))
+        assert row["vanilla_calls_per_token"] == "1"
+        assert float(row["target_calls_per_token"]) == pytest.approx(1 / tokens)
+        assert float(row["accept_rate"]) == (tokens - 1) / 4
+        assert float(row["prefill_ms"]) == pytest.approx(500)
+        assert set(row) <= set(columns)
+
+
+def test_two_bad_runs_of_nine_hardly_move_a_length_and_are_told(tmp_path):
+    (quiet, _), (bad, _) = (
+        lengths_table(write(tmp_path / f"{count}.csv", length_rows(bad=count)), BOOTSTRAP)[1] for count in (0, 2)
+    )
+    assert float(bad["speedup"]) == pytest.approx(float(quiet["speedup"]), rel=0.02)
+    assert (quiet["disturbed"], float(bad["disturbed"])) == ("0", pytest.approx(2 / 18))
+
+
+def test_lengths_without_vanilla_runs_of_the_same_prompts_are_refused(tmp_path):
+    rows = length_rows()
+    with pytest.raises(StudyError, match="vanilla and speculative ran different prompts"):
+        lengths_table(write(tmp_path / "less.csv", rows[2:] + rows[1:2]), BOOTSTRAP)
+    with pytest.raises(StudyError, match="no vanilla rows for policy greedy and length 40"):
+        lengths_table(write(tmp_path / "none.csv", rows[1:18:2]), BOOTSTRAP)
+
+
+def test_few_prompts_have_no_interval(tmp_path):
+    _, (row, _) = lengths_table(write(tmp_path / "raw.csv", length_rows(3)), BOOTSTRAP)
+    assert row["speedup"]
+    assert {row[f"{name}_low"] for name in ("speedup", "spec_s", "accept_rate")} == {""}
 
 
 def peers_rows():

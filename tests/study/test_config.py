@@ -122,6 +122,11 @@ WRONG = [
     ("acceptance/prompts", 101, "acceptance.prompts: 101 is more than data.prompts, 100"),
     ("identity/prompts", 101, "identity.prompts: 101 is more than data.prompts, 100"),
     ("batch/sizes", [1, 128], "batch.sizes: 128 is more than data.prompts, 100"),
+    ("lengths/samples", 101, "lengths.samples: 101 is more than data.prompts, 100"),
+    ("lengths/lengths", [100, 50], "lengths.lengths: found [100, 50], ascending lengths without repeats are right"),
+    ("lengths/lengths", [50, 50], "lengths.lengths: found [50, 50], ascending lengths without repeats are right"),
+    ("lengths/lengths", [0, 50], "lengths.lengths.0: 0 is not ≥ 1"),
+    ("lengths/sweeps", ["lookups"], 'lengths.sweeps.0: "lookups" is not a key of sweeps; did you mean "lookup"?'),
     ("peers/batches", [128], "peers.batches: 128 is more than data.prompts, 100"),
     ("peers/draft_model", "lookup", 'peers.draft_model: "lookup" is not a drafter of kind model'),
     ("batch/sweeps", ["lookups"], 'batch.sweeps.0: "lookups" is not a key of sweeps; did you mean "lookup"?'),
@@ -346,7 +351,7 @@ def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():
     ):
         check(copy.deepcopy(config), "config.yaml")
     config["sweeps"] = {"lookup": {**config["sweeps"]["lookup"], "drafting": ["trimmed"]}}
-    for section in ("batch", "identity", "domains", "traces", "figures"):
+    for section in ("batch", "lengths", "identity", "domains", "traces", "figures"):
         config.pop(section, None)
     with pytest.raises(StudyError, match=r"sweeps\.lookup\.drafting: trimmed counts the tokens of the training split"):
         check(copy.deepcopy(config), "config.yaml")

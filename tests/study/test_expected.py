@@ -56,7 +56,7 @@ def test_every_config_has_work_for_the_rules_that_run_models(path):
     found = amounts(config, {config["target"]["name"]: 1e9})
     assert {"target", "capture", "train", "quality", "acceptance", "speed", "results"} <= set(found)
     assert all(amount > 0 for amount in found.values())
-    newer = {"steps", "questions", "regenerate", "train_drafter"}  # than the run
+    newer = {"steps", "lengths", "questions", "regenerate", "train_drafter"}  # than the run
     assert set(found) <= {*read_costs("epyc-2-cores").rules, "draft_model", *newer}
 
 

@@ -92,7 +92,7 @@ def small_study(edited):
         "sets": {name: smaller(made) for name, made in added[2].items()},
     }
     study["sweeps"]["gamma"] = study["sweeps"]["bias"]  # what the new figure draws
-    for section in ("batch", "peers", "identity", "compile", "drafting"):
+    for section in ("batch", "lengths", "peers", "identity", "compile", "drafting"):
         del study[section]
     return study
 

@@ -92,7 +92,7 @@ def test_a_conda_that_is_too_old_is_named_with_the_remedy(study, conda):
 
 def small(config):
     """The tiny study with one draft, one way of sampling and no tables beside the results."""
-    for section in ("batch", "peers", "identity", "compile", "domains", "drafters", "drafting"):
+    for section in ("batch", "lengths", "peers", "identity", "compile", "domains", "drafters", "drafting"):
         del config[section]
     del config["policies"]["t0.7"]
     config["sweeps"] = {

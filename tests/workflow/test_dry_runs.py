@@ -117,13 +117,15 @@ def test_on_the_cluster_the_rules_that_ask_for_a_gpu_are_given_its_model():
 
 def test_the_benchmarks_are_a_target_of_their_own(study):
     jobs = study.to_do("--cores", "2", "all_benchmarks")
-    assert {name for name in jobs if name.startswith("figure_")} == {"figure_batch", "figure_peers", "figure_compile"}
-    assert {name: jobs[name] for name in ("batch", "peers", "identity", "compile", "side_table")} == {
+    figures = {"figure_batch", "figure_lengths", "figure_peers", "figure_compile"}
+    assert {name for name in jobs if name.startswith("figure_")} == figures
+    assert {name: jobs[name] for name in ("batch", "lengths", "peers", "identity", "compile", "side_table")} == {
         "batch": 1,
+        "lengths": 1,
         "peers": 1,
         "identity": 1,
         "compile": 1,
-        "side_table": 3,
+        "side_table": 4,
     }
 
 
@@ -177,7 +179,7 @@ def test_a_study_without_trained_drafts_needs_prompts_alone(study_at, tmp_path):
         data |= {"splits": ["held_out"], "shape": "prompts"}
         config["sweeps"] = {name: sweep for name, sweep in sweeps.items() if "lookup" in sweep.get("drafter", [])}
         config["drafters"] = {name: config["drafters"][name] for name in ("lookup", "small")}
-        for section in ("batch", "identity", "domains", "traces", "figures", "peers", "compile"):
+        for section in ("batch", "lengths", "identity", "domains", "traces", "figures", "peers", "compile"):
             config.pop(section, None)
 
     configured(study, change)

@@ -25,7 +25,7 @@ SECONDS = 1500  # a run that takes longer hangs
 def reduced():
     """The tiny study with every stage and few points, and the figures of two kinds of table."""
     config = yaml.safe_load(TINY.read_text())
-    for section in ("domains", "batch", "peers", "identity", "compile"):
+    for section in ("domains", "batch", "lengths", "peers", "identity", "compile"):
         del config[section]
     del config["policies"]["t0.7"], config["drafters"]["small"]
     config["sweeps"] = {

@@ -66,7 +66,7 @@ def prepare(study, *settings, **sweep):
     """The tiny study with one small sweep."""
     tiny_study(str(study.folder))
     tiny = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
-    for section in ("batch", "peers", "identity", "compile", "domains", "drafters"):
+    for section in ("batch", "lengths", "peers", "identity", "compile", "domains", "drafters"):
         tiny.pop(section)
     tiny["sweeps"] = {"layers": SWEEP | sweep}
     for section, changes in settings:

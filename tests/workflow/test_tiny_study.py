@@ -142,6 +142,9 @@ def test_the_side_tables_hold_what_their_sections_ask_for(tiny):
     batches = rows(tiny / "results/batch.csv")
     assert {(row["drafter"], row["batch"]) for row in batches} == {(d, b) for d in ("lookup", "small") for b in "14"}
     assert all(float(row["speedup_low"]) <= float(row["speedup"]) <= float(row["speedup_high"]) for row in batches)
+    lengths = rows(tiny / "results/lengths.csv")
+    assert {(row["drafter"], row["length"]) for row in lengths} == {(d, n) for d in ("lookup", "small") for n in "48"}
+    assert {(row["samples"], row["vanilla_calls_per_token"]) for row in lengths} == {("2", "1")}
     peers = {(row["implementation"], row["method"]) for row in rows(tiny / "results/peers.csv")}
     methods = ("vanilla", "early exit", "prompt lookup", "draft model")
     assert {(name, method) for name in ("selfdraft", "transformers") for method in methods} <= peers
@@ -188,7 +191,7 @@ def test_every_checkpoint_table_and_figure_can_be_traced(tiny):
         told = describe(table)
         assert told["recorded"] == "these bytes", table
         assert told["study"]["packages"]["torch"] == study["packages"]["torch"]
-    for table in ("results", "batch", "peers", "identity", "compile"):
+    for table in ("results", "batch", "lengths", "peers", "identity", "compile"):
         told = describe(results / f"{table}.csv")
         assert list(told["commits"]) == [study["commit"]]
         assert [len(value) for value in told["config_hash"]] == [12]

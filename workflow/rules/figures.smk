@@ -20,6 +20,7 @@ for figure, drawn in sweeps.figures(config).items():
                         drafter=sweeps.drafters_in_use(config),
                     ),
                     "batch": "results/batch.csv",
+                    "lengths": "results/lengths.csv",
                     "peers": "results/peers.csv",
                     "compile": "results/compile.csv",
                 },

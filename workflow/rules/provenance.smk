@@ -43,7 +43,7 @@ use rule provenance as provenance_of_benchmarks with:
         machine=rules.machine.output,
         checkpoints=collect(
             "results/checkpoints/{draft.name}/config.json",
-            draft=sweeps.trained([*sweeps.points_for(config, "batch"), *sweeps.identity_points(config)]),
+            draft=sweeps.trained(sweeps.points_beside(config)),
         ),
         code=code_digests.code_of("record"),
     output:
@@ -51,4 +51,4 @@ use rule provenance as provenance_of_benchmarks with:
     log:
         "results/logs/provenance_of_benchmarks.log",
     message:
-        "Provenance of the tables of batch, peers, identity and compile"
+        "Provenance of the tables of batch, lengths, peers, identity and compile"

@@ -1,5 +1,5 @@
-# Tables beside results.csv, each of a section of the config: batch sizes, other implementations,
-# compilers, identity with vanilla decoding.
+# Tables beside results.csv, each of a section of the config: batch sizes, lengths of the answer,
+# other implementations, compilers, identity with vanilla decoding.
 
 
 rule batch:
@@ -71,6 +71,81 @@ rule gather_batch:
         runtime=10,
     message:
         "Gather the batch tables"
+    shell:
+        "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"
+
+
+rule lengths:
+    """Whole answers of several lengths, vanilla and speculative decoding of the same prompts, under one policy."""
+    input:
+        target=rules.target.output.config,
+        weights=rules.target.output.weights,
+        data=rules.data.output.prompts,
+        sequences=rules.data.output.sequences,
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points_for(config, "lengths"))),
+            file=["draft.safetensors", "config.json"],
+        ),
+        drafters=DRAFTERS,
+        code=code_digests.code_of("lengths"),
+    output:
+        "results/raw/lengths/{policy}.csv",
+    log:
+        "results/logs/lengths/{policy}.log",
+    benchmark:
+        "results/benchmarks/lengths/{policy}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        whole_machine=1,
+        mem_mb=6000,
+        runtime=240,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points_for(config, "lengths"))),
+        ),
+        points=lookup(dpath="{policy}", within=sweeps.points_by_policy(sweeps.points_for(config, "lengths"))),
+        drafters=sweeps.drafter_settings(config),
+        drafting=sweeps.as_json(config["drafting"]),
+        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        lengths=config.get("lengths", {}).get("lengths", []),
+        settings=sweeps.settings_of(config, "lengths", without=["sweeps", "lengths"]),
+        dtype=lookup(dpath="target/dtype", within=config),
+    message:
+        "Answers of {params.lengths} tokens, {wildcards.policy}"
+    shell:
+        "python -m selfdraft lengths --target {params.target:q} --data {params.data:q}"
+        " --checkpoints {params.checkpoints:q} --drafters {params.drafters:q} --drafting {params.drafting:q}"
+        " --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
+        " --lengths {params.lengths} --settings {params.settings:q} --dtype {params.dtype} --threads {threads}"
+        " --out {output:q} > {log} 2>&1"
+
+
+rule gather_lengths:
+    input:
+        tables=collect(
+            "results/raw/lengths/{policy}.csv", policy=sweeps.by_policy(sweeps.points_for(config, "lengths"))
+        ),
+        code=code_digests.code_of("gather"),
+    output:
+        "results/raw/lengths.csv",
+    log:
+        "results/logs/gather_lengths.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    message:
+        "Gather the tables of lengths"
     shell:
         "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"
 
@@ -162,7 +237,7 @@ rule identity:
 
 
 rule side_table:
-    """The raw rows of batch, peers or identity as one table with intervals."""
+    """The raw rows of batch, lengths, peers or identity as one table with intervals."""
     input:
         table="results/raw/{table}.csv",
         code=code_digests.code_of("summary"),
@@ -171,7 +246,7 @@ rule side_table:
     log:
         "results/logs/side_table/{table}.log",
     wildcard_constraints:
-        table="batch|peers|identity",
+        table="batch|lengths|peers|identity",
     conda:
         ENVIRONMENT
     threads: 1

@@ -3,9 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from selfdraft.commands.one_drafter import add_drafter
+
 if TYPE_CHECKING:
-    from selfdraft.decoding.drafter import Drafter
-    from selfdraft.models.llama import Llama
     from selfdraft.sources.chat import ChatTokenizer
 
 
@@ -14,22 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument("--prompt", nargs="+", help="what the user says; several make a batch")
     asked.add_argument("--number", type=int, nargs="+", metavar="N", help="instead: prompts of --data, from 0 on")
     parser.add_argument("--target", help="folder made by `selfdraft target` (default: the one under results/target)")
-    parser.add_argument(
-        "--checkpoint", help="folder made by `selfdraft train` or `train-drafter`; without it the target decodes alone"
-    )
-    parser.add_argument(
-        "--draft-model", metavar="DIR", help="instead: draft with a smaller model of the same tokenizer"
-    )
-    parser.add_argument(
-        "--lookup",
-        type=int,
-        metavar="N",
-        help="draft by n-gram lookup; beside one of these two: where it finds something",
-    )
-    parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
-    parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
-    parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
-    parser.add_argument("--vocabulary", type=int, metavar="K", help="draft only the K most frequent tokens of --data")
+    add_drafter(parser, "without any drafter the target decodes alone")
     parser.add_argument(
         "--data", help="for --vocabulary and --number: folder made by `selfdraft data` (default: the only one)"
     )
@@ -55,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from selfdraft.commands.folders import only_folder
+    from selfdraft.commands.one_drafter import chosen_drafter, is_drafting
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
@@ -64,13 +50,13 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.traces.record import Recorder
     from selfdraft.traces.watching import Watched
 
-    if args.trace and not (args.checkpoint or args.draft_model or args.lookup is not None):
+    if args.trace and not is_drafting(args):
         raise StudyError("--trace: nothing is drafted; name --checkpoint, --draft-model or --lookup")
     policy = Policy("prompt", args.temperature, args.top_p, args.top_k)
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
-    drafter, drafted_by = chosen_drafter(args, target)
+    chosen = chosen_drafter(args, target)
     target.pack()
     texts, prompts = asked_prompts(args, tokenizer)
     eos = frozenset(tokenizer.eos_ids)
@@ -91,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
     # The first steps of a process are slow: both ways warm up before they are timed.
     vanilla(target, prompts, policy, 4, generator())
-    if drafter is None:
+    if chosen is None:
 
         def put(row: int, token: int) -> None:
             streams[row].put([token], 0)
@@ -101,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         new = sum(map(len, result.tokens))
         print(f"\n[target alone, no drafter] {new} tokens, {new / result.timings.decode_s:.1f} tokens/s")
         return
+    drafter, drafted_by, _ = chosen
     speculate(target, drafter, prompts, policy, args.gamma, 4, generator())
     timings = Timings()
     seen = []
@@ -168,49 +155,6 @@ def asked_prompts(args: argparse.Namespace, tokenizer: "ChatTokenizer") -> tuple
     texts = [os.fsencode(text).decode("utf-8", "replace") for text in args.prompt]
     chats = [[{"role": "user", "content": text}] for text in texts]
     return texts, [tokenizer.encode(tokenizer.render(chat, add_generation_prompt=True)) for chat in chats]
-
-
-def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter | None", str]:
-    """The drafter that the options ask for, and its name; None for the target alone. Raises StudyError."""
-    from pathlib import Path
-
-    from selfdraft.commands.drafters import kept_ids
-    from selfdraft.commands.folders import only_folder
-    from selfdraft.decoding.drafting import Drafting
-    from selfdraft.drafters import drafter_of, kind_in
-    from selfdraft.drafters.exit import exit_drafter
-    from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
-    from selfdraft.drafters.lookup import LookupDrafter
-    from selfdraft.errors import StudyError
-
-    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
-    given = [name for name in ("checkpoint", "draft_model", "lookup") if getattr(args, name) is not None]
-    if len(given) > 1 and "lookup" not in given:
-        raise StudyError("--checkpoint and --draft-model: there are 2 drafters; draft with one of them")
-    if args.lookup is not None and len(given) > 1:
-        alone = argparse.Namespace(**{**vars(args), "lookup": None})
-        learned, drafted_by = chosen_drafter(alone, target)
-        assert learned is not None
-        least = min(args.lookup, LOOKUP["min_ngram"])
-        hybrid = HybridDrafter(LookupDrafter(args.lookup, least), learned)
-        return hybrid, f"lookup of up to {args.lookup} tokens, else {drafted_by}"
-    ids = None
-    if given and drafting.vocabulary is not None:
-        data = only_folder(args.data, "results/data", "train.safetensors", "--data")
-        ids = kept_ids(drafting, data, target.config.vocab_size)
-    if args.checkpoint is not None:
-        if kind := kind_in(args.checkpoint):
-            settings = {"kind": kind, "folder": args.checkpoint}
-            return drafter_of(kind, settings, target, drafting, ids), f"{kind} {Path(args.checkpoint).name}"
-        exit_, config = exit_drafter(args.checkpoint, target, drafting, ids)
-        return exit_, f"layer {config['layer']} {config['capacity']}"
-    if args.lookup is not None:
-        settings = {"kind": "lookup", "max_ngram": args.lookup}
-        return drafter_of("lookup", settings, target, drafting), f"lookup of up to {args.lookup} tokens"
-    if args.draft_model is not None:
-        settings = {"kind": "model", "folder": args.draft_model}
-        return drafter_of("model", settings, target, drafting, ids), f"model {args.draft_model}"
-    return None, ""
 
 
 class Stream:

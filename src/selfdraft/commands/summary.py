@@ -1,11 +1,11 @@
-"""`selfdraft summary`: raw rows of batch, peers or identity to one table, with bootstrap intervals."""
+"""`selfdraft summary`: raw rows of batch, lengths, peers or identity to one table, with bootstrap intervals."""
 
 import argparse
 from pathlib import Path
 
 from selfdraft.commands.options import add_origin
 
-KINDS = ("batch", "peers", "identity")
+KINDS = ("batch", "lengths", "peers", "identity")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ FIGURES = {
         "methods",
         "learning",
         "batch",
+        "lengths",
         "peers",
         "compile",
     )

@@ -14,6 +14,7 @@ QUANTITIES = {
     "efficiency": "measured / predicted speedup",
     "draft_ms": "drafting time per cycle, ms",
     "tps": "tokens per second",
+    "seconds": "decoding time of an answer, s",
     "tokens_per_second": "tokens per second",
     "step_ms": "time of one step, ms",
     "compile_s": "time to compile, s",

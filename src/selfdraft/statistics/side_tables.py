@@ -1,4 +1,4 @@
-"""Raw rows of batch, peers and identity -> the tables beside results.csv, every estimate with its interval."""
+"""Raw rows of batch, lengths, peers and identity -> the tables beside results.csv, every estimate with its interval."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from selfdraft.errors import StudyError
-from selfdraft.statistics import cost_model
+from selfdraft.statistics import cost_model, speeds
 from selfdraft.statistics.bootstrap import Bootstrap, Estimate
-from selfdraft.statistics.columns import SETTINGS
+from selfdraft.statistics.columns import SETTINGS, SPEED_SUMS
 from selfdraft.statistics.raw_tables import numbers, read_text
 from selfdraft.statistics.tables import cell, number_text, write_results
 
@@ -128,6 +128,64 @@ def identity_table(path: Path, bootstrap: Bootstrap) -> Table:
     return [*columns, "divergences", "top2_gap_median", "top2_gap_max", "first_divergences"], made
 
 
+# lengths.csv: the estimates in their order, those of vanilla decoding before those of the draft.
+OF_LENGTHS = (
+    *("vanilla_s", "spec_s", "speedup", "vanilla_tps", "spec_tps"),
+    *("vanilla_calls_per_token", "target_calls_per_token", "accepted_mean", "accept_rate", "prefill_ms"),
+)
+
+
+def lengths_table(path: Path, bootstrap: Bootstrap) -> Table:
+    """lengths.csv: a row per point and length of the answer; the unit is the prompt, vanilla ran the same prompts.
+
+    Rates and speedup are those of results.csv, which single bad runs cannot move; `vanilla_s` and `spec_s` are what
+    `length` tokens take at these rates, without the prefill.
+    """
+    where = ("dtype", "threads", "device")
+    rows = read(path, (*SETTINGS, "method", "prompt", "pair", *where), ("length", "target_calls", *SPEED_SUMS))
+    rows = rows.assign(repeat=0)  # an answer of one length is timed once
+    vanilla = dict(iter(rows[rows["method"] == "vanilla"].groupby(["policy", "length"])))
+    made = []
+    drafted = rows[rows["method"] == "speculative"]
+    for key, part in drafted.groupby([*SETTINGS, "length"], sort=False):
+        *point, length = key
+        length = float(str(length))
+        named = dict(zip(SETTINGS, map(str, point), strict=True)) | {"length": f"{length:g}"}
+        name = "/".join(named.values())
+        base = vanilla.get((named["policy"], length))
+        if base is None:
+            raise StudyError(f"{path}: no vanilla rows for policy {named['policy']} and length {length:g}")
+        if {*part["prompt"]} != {*base["prompt"]}:
+            raise StudyError(f"{path}: {name}: vanilla and speculative ran different prompts; measure them in one run")
+        found = length_estimates(part, base, length, float(named["gamma"]), bootstrap, name)
+        row = named | {"samples": str(part["prompt"].nunique())}
+        row |= {column: str(part[column].iloc[0]) for column in where}
+        row |= cells({estimate: found[estimate] for estimate in OF_LENGTHS})
+        made.append(row | {"disturbed": number_text(found["disturbed"].value)})
+    columns = [*SETTINGS, "length", *where, "samples"]
+    return [*columns, *with_intervals(OF_LENGTHS), "disturbed"], made
+
+
+def length_estimates(
+    rows: pd.DataFrame, vanilla: pd.DataFrame, length: float, gamma: float, bootstrap: Bootstrap, name: str
+) -> dict[str, Estimate]:
+    """`OF_LENGTHS` and `disturbed` of one point and length, from its runs and vanilla's."""
+    found = dict.fromkeys((*OF_LENGTHS, "disturbed"), Estimate())
+    found |= speeds.estimates(rows, vanilla, rows.iloc[:0], None, None, None, bootstrap, name)
+    for of_length, rate in (("vanilla_s", "vanilla_tps"), ("spec_s", "spec_tps")):
+        found[of_length] = found[rate].mapped(lambda tokens_per_second: length / tokens_per_second)
+    ratios = {
+        "vanilla_calls_per_token": (vanilla, "target_calls", "new_tokens"),
+        "target_calls_per_token": (rows, "target_calls", "new_tokens"),
+        "accepted_mean": (rows, "accepted", "cycles"),
+    }
+    for of, (table, numerator, denominator) in ratios.items():
+        sums = table.groupby("prompt", sort=True)[[numerator, denominator]].sum()
+        found[of] = bootstrap.ratio(sums[numerator], sums[denominator], (name, of), "prompts")
+    found["accept_rate"] = found["accepted_mean"].mapped(lambda mean: mean / gamma)
+    return found
+
+
 def cells(estimates: dict[str, Estimate]) -> dict[str, str]:
     """The text of all estimates, with their intervals."""
     return {column: text for name, made in estimates.items() for column, text in cell(name, made).items()}
@@ -137,6 +195,7 @@ TABLES: dict[str, Callable[[Path, Bootstrap], Table]] = {
     "batch": batch_table,
     "peers": peers_table,
     "identity": identity_table,
+    "lengths": lengths_table,
 }
 
 

@@ -361,7 +361,7 @@ def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str],
 
 
 def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
-    """Settings of drafting, drafters, batch, peers and identity that do not go with the rest."""
+    """Settings of drafting, drafters, batch, lengths, peers and identity that do not go with the rest."""
     if (policy := config.get("answers", {}).get("policy")) not in (None, *config["policies"]):
         hint = _suggestion(policy, list(config["policies"]))
         yield f"answers.policy: {_shown(policy)} is not a key of policies; {hint}"
@@ -370,7 +370,7 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     for name in config["drafters"]:
         if name == config["target"]["name"]:
             yield f"drafters.{name}: this is the name of the target; choose another one"
-    for section in ("batch", "identity", "domains", "traces"):
+    for section in ("batch", "lengths", "identity", "domains", "traces"):
         for position, sweep in enumerate(config.get(section, {}).get("sweeps", [])):
             if sweep not in config["sweeps"]:
                 hint = _suggestion(sweep, list(config["sweeps"]))
@@ -382,10 +382,14 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
         if all(config["policies"][policy]["temperature"] > 0 for policy in chosen):
             yield "identity.sweeps: none of their policies is greedy (temperature 0); identity means nothing else"
     prompts = config["data"]["prompts"]
-    for section in ("acceptance", "peers", "identity", "traces"):
-        asked = config.get(section, {}).get("prompts", 0)
+    counts = dict.fromkeys(("acceptance", "peers", "identity", "traces"), "prompts") | {"lengths": "samples"}
+    for section, key in counts.items():
+        asked = config.get(section, {}).get(key, 0)
         if asked > prompts:
-            yield f"{section}.prompts: {asked} is more than data.prompts, {prompts}"
+            yield f"{section}.{key}: {asked} is more than data.prompts, {prompts}"
+    lengths = config.get("lengths", {}).get("lengths", [])
+    if lengths != sorted(set(lengths)):
+        yield f"lengths.lengths: found {lengths}, ascending lengths without repeats are right"
     for section, key, limit in (("batch", "sizes", prompts), ("peers", "batches", prompts)):
         largest = max(config.get(section, {}).get(key, [0]))
         if largest > limit:

@@ -34,7 +34,7 @@ FIGURES = {
 # Figures of the study as a whole, whatever its sweeps.
 WHOLE_FIGURES = ("methods", "learning")
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
-TABLE_FIGURES = {"batch": "batch", "peers": "peers", "compile": "compile"}
+TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
 ALL_FIGURES = [*FIGURES, *WHOLE_FIGURES, *TABLE_FIGURES]
 
 OTHERS = "others"  # the group of all drafters that are not trained
@@ -237,6 +237,11 @@ def identity_points(config: Config) -> list[Point]:
     return [point for point in chosen if config["policies"][point.policy]["temperature"] == 0]
 
 
+def points_beside(config: Config) -> list[Point]:
+    """The points of the tables beside results.csv."""
+    return [*points_for(config, "batch"), *points_for(config, "lengths"), *identity_points(config)]
+
+
 def peers_draft_model(config: Config) -> list[str]:
     """The option of the peers stage that names the folder of its separate draft model; none if there is none."""
     name = config.get("peers", {}).get("draft_model")
@@ -250,7 +255,7 @@ def compile_depths(config: Config) -> list[int]:
 
 def side_tables(config: Config) -> list[str]:
     """The tables beside results.csv whose sections the config has."""
-    return [name for name in ("batch", "peers", "identity", "compile") if name in config]
+    return [name for name in ("batch", "lengths", "peers", "identity", "compile") if name in config]
 
 
 def sets(config: Config) -> dict[str, dict[str, Any]]:

@@ -64,6 +64,9 @@ def _beside(config: Config, target: float) -> dict[str, float]:
     if section := config.get("batch", {}):
         count = len(sweeps.points_for(config, "batch")) + 1
         made["batch"] = target * count * sum(section["sizes"]) * section["batches"] * section["max_new_tokens"]
+    if section := config.get("lengths", {}):
+        runs = 1.5 * len(sweeps.points_for(config, "lengths"))  # a vanilla run beside two drafts
+        made["lengths"] = target * runs * section["samples"] * sum(section["lengths"])
     if section := config.get("peers", {}):
         steps = section["groups"] * section["prompts"] * section["max_new_tokens"]
         made["peers"] = target * steps * len(section["dtypes"])

@@ -1,0 +1,94 @@
+"""The one drafter that a command's options choose: an exit, a trained drafter, a smaller model, lookup, or a hybrid."""
+
+import argparse
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from selfdraft.decoding.drafter import Drafter
+    from selfdraft.models.llama import Llama
+
+OPTIONS = ("checkpoint", "draft_model", "lookup")
+
+
+class Chosen(NamedTuple):
+    """A drafter, what it is called in a sentence, and the settings columns of its rows."""
+
+    drafter: "Drafter"
+    told: str
+    settings: dict[str, Any]
+
+
+def add_drafter(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    """The options that `chosen_drafter` reads, all but `--data`; `otherwise` says what is done without a drafter."""
+    parser.add_argument("--checkpoint", help=f"folder made by `selfdraft train` or `train-drafter`; {otherwise}")
+    parser.add_argument(
+        "--draft-model", metavar="DIR", help="instead: draft with a smaller model of the same tokenizer"
+    )
+    parser.add_argument(
+        "--lookup",
+        type=int,
+        metavar="N",
+        help="draft by n-gram lookup; beside one of these two: where it finds something",
+    )
+    parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
+    parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
+    parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
+    parser.add_argument("--vocabulary", type=int, metavar="K", help="draft only the K most frequent tokens of --data")
+
+
+def is_drafting(args: argparse.Namespace) -> bool:
+    """Whether the options name a drafter."""
+    return any(getattr(args, name) is not None for name in OPTIONS)
+
+
+def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
+    """The drafter that the options ask for; None for the target alone. Raises StudyError.
+
+    Call it before the target is packed.
+    """
+    from pathlib import Path
+
+    from selfdraft.commands.drafters import kept_ids
+    from selfdraft.commands.folders import only_folder
+    from selfdraft.decoding.drafting import Drafting
+    from selfdraft.drafters import drafter_of, kind_in
+    from selfdraft.drafters.exit import exit_drafter
+    from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
+    from selfdraft.drafters.lookup import LookupDrafter
+    from selfdraft.errors import StudyError
+    from selfdraft.evaluation.rows import checkpoint_settings
+
+    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
+    way = {"drafting": "fixed" if drafting == Drafting("options") else "options"}
+    given = [name for name in OPTIONS if getattr(args, name) is not None]
+    if len(given) > 1 and "lookup" not in given:
+        raise StudyError("--checkpoint and --draft-model: there are 2 drafters; draft with one of them")
+    if args.lookup is not None and len(given) > 1:
+        alone = argparse.Namespace(**{**vars(args), "lookup": None})
+        learned = chosen_drafter(alone, target)
+        assert learned is not None
+        least = min(args.lookup, LOOKUP["min_ngram"])
+        hybrid = HybridDrafter(LookupDrafter(args.lookup, least), learned.drafter)
+        settings = learned.settings | {"drafter": f"lookup, else {learned.settings['drafter']}"}
+        return Chosen(hybrid, f"lookup of up to {args.lookup} tokens, else {learned.told}", settings)
+    ids = None
+    if given and drafting.vocabulary is not None:
+        data = only_folder(args.data, "results/data", "train.safetensors", "--data")
+        ids = kept_ids(drafting, data, target.config.vocab_size)
+    if args.checkpoint is not None and not kind_in(args.checkpoint):
+        exit_, config = exit_drafter(args.checkpoint, target, drafting, ids)
+        return Chosen(exit_, f"layer {config['layer']} {config['capacity']}", checkpoint_settings(config) | way)
+    if args.checkpoint is not None:
+        kind, folder = kind_in(args.checkpoint), args.checkpoint
+        made, name = {"kind": kind, "folder": folder}, Path(folder).name
+        told = f"{kind} {name}"
+    elif args.lookup is not None:
+        made, name = {"kind": "lookup", "max_ngram": args.lookup}, "lookup"
+        told = f"lookup of up to {args.lookup} tokens"
+    elif args.draft_model is not None:
+        made, name = {"kind": "model", "folder": args.draft_model}, Path(args.draft_model).name
+        told = f"model {args.draft_model}"
+    else:
+        return None
+    drafter = drafter_of(str(made["kind"]), made, target, drafting, ids)
+    return Chosen(drafter, told, {"drafter": name} | way)
