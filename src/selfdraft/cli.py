@@ -50,7 +50,7 @@ GROUPS = {
         "generate": "stream text, accepted draft tokens coloured",
         "trace": "make a page of what `generate --trace` wrote: what came of each drafted token",
         "evaluate": "measure any set of checkpoints into one results.csv",
-        "export-drafter": "write a trained drafter as SGLang, vLLM or speculators read it",
+        "export-drafter": "write a trained drafter as SGLang, vLLM or speculators read it, or small: matrices as int8",
         "import-drafter": "check an EAGLE-3 drafter of another program, and make it one of ours",
         "predict": "speedups on a machine whose step times are known, from measured acceptance",
         "plan": "predict what a study costs, from its config and measured costs",
