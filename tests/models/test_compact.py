@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_refused_in_one_line(target, folder, tensors, weigh
 
 
 def test_numbers_that_are_none_are_refused():
-    with pytest.raises(StudyError, match="fc.weight: has weights that are NaN or infinite"):
+    with pytest.raises(StudyError, match=r"fc\.weight: has weights that are NaN or infinite"):
         compacted({"fc.weight": torch.full((2, 2), float("nan"))})
 
 

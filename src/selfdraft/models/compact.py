@@ -21,7 +21,7 @@ SCALE = ".scale"  # behind a matrix's name: the step of each of its rows, float3
 
 
 def compacted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each matrix of floats `[rows, columns]` as int8 and, under its name and SCALE, its rows' steps; the rest as it is.
+    """Each matrix of floats `[rows, columns]` as int8 and, under its name and SCALE, its rows' steps; the rest as is.
 
     Raises StudyError for a matrix with a number that is not finite.
     """
