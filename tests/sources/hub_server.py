@@ -28,7 +28,7 @@ class Hub(ThreadingHTTPServer):
         self.folder, self.lose_after, self.sent = Path(folder), None, {}
         self.head, self.token, self.refuse, self.asked, self.large = "0" * 40, "writer", None, [], {}
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, request, client_address):
         """A connection that breaks is what is tested; it is not reported."""
@@ -36,6 +36,7 @@ class Hub(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass

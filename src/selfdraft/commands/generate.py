@@ -15,7 +15,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument("--number", type=int, nargs="+", metavar="N", help="instead: prompts of --data, from 0 on")
     parser.add_argument("--target", help="folder made by `selfdraft target` (default: the one under results/target)")
     parser.add_argument(
-        "--checkpoint", help="folder made by `selfdraft train` or `train-drafter`; without it the target decodes alone"
+        "--checkpoint",
+        help="folder made by `selfdraft train`, `train-drafter` or `export hub`, the name of a drafter that is shipped "
+        "for the target (eagle3), or hub:OWNER/NAME@COMMIT; without it the target decodes alone",
     )
     parser.add_argument(
         "--draft-model", metavar="DIR", help="instead: draft with a smaller model of the same tokenizer"
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from selfdraft.commands.folders import only_folder
+    from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
@@ -68,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError("--trace: nothing is drafted; name --checkpoint, --draft-model or --lookup")
     policy = Policy("prompt", args.temperature, args.top_p, args.top_k)
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
+    if args.checkpoint is not None:
+        args.checkpoint = checkpoint_folder(args.checkpoint, folder)
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
     drafter, drafted_by = chosen_drafter(args, target)

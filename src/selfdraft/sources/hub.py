@@ -59,7 +59,9 @@ def in_one_line(repo: str, kind: str, revision: str, unreachable: str, setting: 
     from huggingface_hub.utils import logging
 
     # The library that it speaks HTTP with has changed its name; the errors are those of either.
-    connection = tuple(sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
+    speaking = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    unconnected = tuple(library.ConnectError for library in speaking)
+    connection = tuple(library.HTTPError for library in speaking)
     logging.set_verbosity_error()  # its retries of a lost connection
     try:
         yield
@@ -76,11 +78,13 @@ def in_one_line(repo: str, kind: str, revision: str, unreachable: str, setting: 
         raise StudyError(
             f"{repo}: no such {kind} on the hub, or it is private: check {check}, or set HF_TOKEN"
         ) from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-        raise StudyError(f"{repo}: the hub cannot be reached and {unreachable}") from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, *unconnected) as error:
+        refusal = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else None
+        what = f"refused ({_first_line(refusal)})" if refusal else "cannot be reached"
+        raise StudyError(f"{repo}: the hub {what} and {unreachable}") from None
     except errors.HfHubHTTPError as error:
-        said = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
-        raise StudyError(f"{repo}: the hub refused ({said})") from None
+        token = "; set HF_TOKEN to an access token that is valid" if error.response.status_code == 401 else ""
+        raise StudyError(f"{repo}: the hub refused ({_first_line(error)}){token}") from None
     except connection as error:
         raise lost(repo, error) from None
     except OSError as error:
@@ -89,12 +93,16 @@ def in_one_line(repo: str, kind: str, revision: str, unreachable: str, setting: 
         raise lost(repo, error) from None
 
 
+def _first_line(error: Exception) -> str:
+    """What an error says first, or its name if it says nothing."""
+    return next(filter(str.strip, str(error).splitlines()), type(error).__name__)
+
+
 def lost(repo: str, error: Exception) -> StudyError:
     """The error for a connection that broke, or a file that came shorter than announced."""
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
     return StudyError(
-        f"{repo}: the connection to the hub was lost ({said.rstrip('.')}); start again when there is a network: "
-        "the files that came whole are kept"
+        f"{repo}: the connection to the hub was lost ({_first_line(error).rstrip('.')}); start again when there is a "
+        "network: the files that came whole are kept"
     )
 
 
