@@ -1,6 +1,7 @@
 """Drafts to a hub and from one: the folder and its card, one commit there, what comes back, and what is refused."""
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from selfdraft.commands.hub_drafts import fetch_named
 from selfdraft.models.eagle3 import save_eagle3
 from selfdraft.models.exit import save_exit, target_identity
 from selfdraft.models.llama import load_target
+from selfdraft.sharing.layout import write_sums
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 EXIT = {"drafter": "early_exit", "layer": 1, "T": 1.0, "capacity": "translator", "objective": "kl", "seed": 0}
@@ -78,7 +80,6 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + "/{repo_id}/resolve/{revision}/{filename}"
     )
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", server.token)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -264,14 +265,36 @@ def test_a_repository_that_holds_no_whole_draft_is_refused(drafts, hub, capsys, 
     assert not Path("results/cache/drafts").exists() or not [*Path("results/cache/drafts").rglob("*.json")]
 
 
-def test_a_draft_that_was_changed_in_the_cache_is_refused(drafts, hub, capsys):
+def test_a_draft_that_was_changed_in_the_cache_is_refused_and_fetched_again(drafts, hub, capsys):
     export(capsys, drafts, "exit", "--push", "acme/draft")
-    generate(capsys, drafts, f"hub:acme/draft@{hub.head}")
+    address = f"hub:acme/draft@{hub.head}"
+    first = generate(capsys, drafts, address).out.splitlines()[0]
     kept = Path(f"results/cache/drafts/acme/{hub.head}/draft")
     (kept / "config.json").write_text("{}")
-    assert (
-        f"{kept}: config.json: its sha256 is " in generate(capsys, drafts, f"hub:acme/draft@{hub.head}", status=2).err
-    )
+    error = generate(capsys, drafts, address, status=2).err
+    assert f"{kept}: config.json: its sha256 is " in error
+    assert error.endswith("; remove that folder to fetch it again")
+    shutil.rmtree(kept)
+    assert generate(capsys, drafts, address).out.splitlines()[0] == first
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"target": []}, "target: found [], an object is right"),
+        ({"layer": "1"}, "layer: found '1', a whole number is right"),
+        ({"kind": "eagle3", "features": "12"}, "features: found '12', a list of depths is right"),
+        ({"kind": "eagle3", "features": [1, "2"]}, "features: found [1, '2'], a list of depths is right"),
+        ({"kind": "eagle3", "features": [1, 2], "fc_norm": 1}, "fc_norm: found 1, true or false is right"),
+    ],
+)
+def test_a_config_of_a_stranger_is_not_trusted(drafts, hub, capsys, keys, message):
+    export(capsys, drafts, "exit", "--push", "acme/draft")
+    config = json.loads((hub.folder / "config.json").read_text())
+    (hub.folder / "config.json").write_text(json.dumps(config | keys))
+    write_sums(hub.folder)
+    error = generate(capsys, drafts, f"hub:acme/draft@{hub.head}", status=2).err
+    assert error == f"selfdraft generate: error: hub:acme/draft@{hub.head}: config.json: {message}"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "form",
         choices=("hub",),
         help="hub: a folder with a model card, which `--checkpoint` takes from here or from a hub (`selfdraft "
-        "export-drafter` writes the forms of other programs, and compact)",
+        "export-drafter` writes EAGLE-3 drafters in the forms of other programs, or compact)",
     )
     parser.add_argument(
         "--checkpoint", required=True, help="folder made by `selfdraft train`, `train-drafter`, `dvi`, …"

@@ -7,13 +7,17 @@ from selfdraft.commands.capture import HELP_TARGET
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
-    parser.add_argument("--drafter", required=True, help="folder made by `selfdraft train-drafter` or `import-drafter`")
+    parser.add_argument(
+        "--drafter",
+        required=True,
+        help="folder made by `selfdraft train-drafter` or `import-drafter`, or hub:OWNER/NAME@COMMIT",
+    )
     parser.add_argument(
         "--form",
         default="raw",
         choices=("raw", "speculators", "compact"),
         help="raw: EAGLE-3's own, for SGLang and vLLM; speculators: of that library; compact: for selfdraft, matrices "
-        "rounded to int8, a quarter of the size of float32",
+        "rounded to int8, a byte a parameter (`selfdraft export hub` writes a draft of any kind with a model card)",
     )
     parser.add_argument("--name", default="", help="for speculators: name or path of the target where it is served")
     parser.add_argument("--gamma", type=int, default=4, help="for speculators: tokens to draft in a cycle")

@@ -9,7 +9,6 @@ from typing import Any
 CACHE = Path("results/cache")
 PREFIX = "hub:"
 OPTIONS = ("checkpoint", "checkpoints", "drafter", "drafters", "initial")
-HELP = "or hub:OWNER/NAME@COMMIT"
 
 
 def fetch_named(args: argparse.Namespace) -> None:

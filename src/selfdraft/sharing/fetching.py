@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 from selfdraft.errors import StudyError
-from selfdraft.files import link_or_copy, read_json, whole_folder, write_json
-from selfdraft.sharing.layout import FILES, checked_sums
+from selfdraft.files import read_json, whole_folder, write_json
+from selfdraft.sharing.layout import FILES, SUMS, check_config, checked_sums
 from selfdraft.sources.hub import COMMIT, download_repository, in_one_line
 
 PREFIX = "hub:"
@@ -39,15 +40,19 @@ def fetch_draft(address: str, cache_dir: Path) -> Fetched:
     resolved = "" if commit == asked else f"{PREFIX}{repo}@{asked} is commit {commit}; name it to have this draft again"
     folder = cache_dir / "drafts" / found["owner"] / commit / found["name"]
     if (folder / ORIGIN).is_file():
-        if checked_sums(folder, str(folder)) != read_json(folder / ORIGIN).get("sha256"):
-            raise StudyError(f"{folder}: its files are not those that were fetched; remove the folder")
+        try:
+            if checked_sums(folder, str(folder)) != read_json(folder / ORIGIN).get("sha256"):
+                raise StudyError(f"{folder}: {SUMS}: is not the one that was fetched")
+        except StudyError as error:
+            raise StudyError(f"{error}; remove that folder to fetch it again") from None
         return Fetched(folder, resolved)
     snapshot = download_repository(repo, commit, "model", list(FILES), cache_dir / "hub", setting=None)
     sums = checked_sums(snapshot, shown)
+    check_config(snapshot, shown)
     with whole_folder(folder, (*FILES, ORIGIN)) as kept:
         for name in FILES:
             if (snapshot / name).is_file():
-                link_or_copy((snapshot / name).resolve(), kept / name)
+                shutil.copyfile(snapshot / name, kept / name)
         write_json(
             kept / ORIGIN, {"kind": "hub", "repo": repo, "revision": commit, "asked_revision": asked, "sha256": sums}
         )

@@ -38,5 +38,20 @@ def checked_sums(folder: Path, shown: str) -> dict[str, str]:
     return sums
 
 
+def check_config(folder: Path, shown: str) -> None:
+    """Raise StudyError, beginning with `shown`, for a config.json with values of kinds that no loader expects."""
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict):
+        raise StudyError(f"{shown}: {CONFIG}: holds no JSON object")
+    kinds: dict[str, tuple[type, str]] = {
+        **{"target": (dict, "an object"), "layer": (int, "a whole number"), "features": (list, "a list of depths")},
+        **{"capacity": (str, "a name"), "fc_norm": (bool, "true or false"), "norm_output": (bool, "true or false")},
+    }
+    for key, (kind, right) in kinds.items():
+        value = config.get(key, kind())
+        if type(value) is not kind or (kind is list and any(type(entry) is not int for entry in value)):
+            raise StudyError(f"{shown}: {CONFIG}: {key}: found {value!r:.60}, {right} is right")
+
+
 def _named(names: Iterable[str]) -> str:
     return ", ".join(name for name in names if name != SUMS)

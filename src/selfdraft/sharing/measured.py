@@ -27,11 +27,13 @@ def rows_of(path: Path, config: Mapping[str, Any]) -> list[Row]:
         asked = ", ".join(f"{name} {value}" for name, value in wanted.items())
         there = sorted({row.get("drafter", "") for row in rows})
         raise StudyError(f"{path}: no row of this draft ({asked}); it has rows of {', '.join(there)}")
+    ours = config.get("trained_parameters")
     for row in found:
-        if not _same(row.get("trained_parameters") or config.get("trained_parameters"), config["trained_parameters"]):
+        theirs = row.get("trained_parameters")
+        if theirs and ours is not None and not _same(theirs, ours):
             raise StudyError(
-                f"{path}: trained_parameters: {row['trained_parameters']} there, {config['trained_parameters']} in the "
-                "checkpoint: these are rows of another draft of that name"
+                f"{path}: trained_parameters: {theirs} there, {ours} in the checkpoint: these are rows of another "
+                "draft of that name"
             )
     return found
 

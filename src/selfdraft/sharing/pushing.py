@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from selfdraft.errors import StudyError
@@ -25,13 +27,13 @@ def push(folder: Path, repo: str, private: bool = False) -> str:
     Other files of the repository stay. Raises StudyError, one line, for a hub that cannot be reached or refuses, and
     for files that are not those of the folder's list.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # before the library is read: the plain protocol is what is tested
     from huggingface_hub import CommitOperationAdd, HfApi
 
     sums = checked_sums(folder, str(folder))
     names = [name for name in FILES if (folder / name).is_file()]
     api = HfApi(token=_token())
-    with in_one_line(repo, "model", "main", "nothing was uploaded; --push again where there is a network"):
+    unreachable = "nothing was uploaded; --push again where there is a network"
+    with in_one_line(repo, "model", "main", unreachable), _plain_protocol():
         try:
             api.create_repo(repo, repo_type="model", private=private or None, exist_ok=True)
             done = api.create_commit(
@@ -50,6 +52,19 @@ def push(folder: Path, repo: str, private: bool = False) -> str:
             said = " ".join(str(error).split())
             raise StudyError(f"{repo}: the hub's answer was none that is understood ({said})") from None
     return str(done.oid)
+
+
+@contextmanager
+def _plain_protocol() -> Iterator[None]:
+    """Uploads go file by file over HTTP, the one protocol that every hub speaks and that is tested here."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_DISABLE_XET
+    constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
 
 
 def _token() -> str | None:
