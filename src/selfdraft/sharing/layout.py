@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, sha256_of, write_json
@@ -48,7 +49,7 @@ def check_config(folder: Path, shown: str) -> None:
         **{"capacity": (str, "a name"), "fc_norm": (bool, "true or false"), "norm_output": (bool, "true or false")},
     }
     for key, (kind, right) in kinds.items():
-        value = config.get(key, kind())
+        value: Any = config.get(key, kind())
         if type(value) is not kind or (kind is list and any(type(entry) is not int for entry in value)):
             raise StudyError(f"{shown}: {CONFIG}: {key}: found {value!r:.60}, {right} is right")
 
