@@ -50,7 +50,8 @@ def check_config(folder: Path, shown: str) -> None:
     }
     for key, (kind, right) in kinds.items():
         value: Any = config.get(key, kind())
-        if type(value) is not kind or (kind is list and any(type(entry) is not int for entry in value)):
+        other = isinstance(value, list) and any(type(entry) is not int for entry in value)
+        if other or type(value) is not kind:
             raise StudyError(f"{shown}: {CONFIG}: {key}: found {value!r:.60}, {right} is right")
 
 
