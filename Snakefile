@@ -51,7 +51,7 @@ shell.prefix(prepare_jobs(layers=sweeps.layers(config), depths=DEPTHS))
 TARGET = f"results/target/{config['target']['name']}"
 DATA = f"results/data/{config['data']['name']}"
 CAPTURE = f"results/capture/{config['data']['name']}"
-QUESTIONS = f"results/data/{config['data']['name']}_questions"
+QUESTIONS = f"results/questions/{config['data']['name']}"
 ANSWERS = sweeps.answers_folder(config)
 CHECKPOINT = "results/checkpoints/layer{layer}_T{T}_{capacity}{variant}"
 STATES = collect(

@@ -54,7 +54,8 @@ GROUPS = {
         "trace": "make a page of what `generate --trace` wrote: what came of each drafted token",
         "evaluate": "measure any set of checkpoints into one results.csv",
         "length-sweep": "one drafter at several lengths of the answer: a table, a CSV file and a figure",
-        "export-drafter": "write a trained drafter as SGLang, vLLM or speculators read it",
+        "export": "write a trained draft as a folder with a model card, and upload it to a hub",
+        "export-drafter": "write a trained drafter as SGLang, vLLM or speculators read it, or small: matrices as int8",
         "import-drafter": "check an EAGLE-3 drafter of another program, and make it one of ours",
         "predict": "speedups on a machine whose step times are known, from measured acceptance",
         "plan": "predict what a study costs, from its config and measured costs",
@@ -123,6 +124,10 @@ def dispatch(argv: list[str]) -> None:
     """Run one stage in this process. Raises StudyError for a mistake that the user can mend."""
     stage = next((word for word in argv if word in STAGES), None)
     args = parser_of(stage).parse_args(argv)
+    if any("hub:" in word for word in argv):
+        from selfdraft.commands.hub_drafts import fetch_named
+
+        fetch_named(args)
     args.run(args)
 
 

@@ -23,7 +23,9 @@ HELP_POLICIES = 'settings of the policies by name, as JSON: {"greedy": {"tempera
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
-    parser.add_argument("--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`")
+    parser.add_argument(
+        "--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`, or hub:OWNER/NAME@COMMIT"
+    )
     parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
     parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
     parser.add_argument("--trained-on", help="data that a trimmed vocabulary is counted on (default: --data)")

@@ -42,7 +42,9 @@ class PointOption(NamedTuple):
 
 def add_points(parser: argparse.ArgumentParser) -> None:
     """The options `--checkpoints`, `--drafters`, `--drafting` and `--points`: what is measured."""
-    parser.add_argument("--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`")
+    parser.add_argument(
+        "--checkpoints", nargs="*", default=[], help="folders made by `selfdraft train`, or hub:OWNER/NAME@COMMIT"
+    )
     parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
     parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
     parser.add_argument("--points", required=True, help=HELP_POINTS)

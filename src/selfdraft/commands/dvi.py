@@ -48,7 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exit-layer", type=int, help="draft after this layer, counted from 0")
     parser.add_argument("--capacity", help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head)")
     parser.add_argument("--rank", type=int, help="of low_rank_head (default: 64)")
-    parser.add_argument("--initial", metavar="CHECKPOINT", help="start from a trained exit, not from the target's head")
+    parser.add_argument(
+        "--initial",
+        metavar="CHECKPOINT",
+        help="start from a trained exit (folder, or hub:OWNER/NAME@COMMIT), not from the target's head",
+    )
     for name, text in OPTIONS.items():
         default = defaults[name]
         kind = float if default is None else type(default)

@@ -10,7 +10,9 @@ POLICIES = '{"greedy": {"temperature": 0.0}, "t0.7": {"temperature": 0.7, "top_p
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help=f"the target: {HELP_TARGET} (default: the one under results/target)")
     parser.add_argument("--data", help=f"{HELP_DATA} (default: the one under results/data)")
-    parser.add_argument("--checkpoints", required=True, nargs="+", help="checkpoint folders, or patterns of them")
+    parser.add_argument(
+        "--checkpoints", required=True, nargs="+", help="checkpoint folders, patterns of them, or hub:OWNER/NAME@COMMIT"
+    )
     parser.add_argument("--gammas", type=int, nargs="+", default=[4], help="draft lengths")
     parser.add_argument("--policies", default=POLICIES, help="sampling policies by name, as JSON")
     parser.add_argument("--acceptance", default="{}", help="the config's `acceptance` section as JSON")

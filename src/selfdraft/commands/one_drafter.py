@@ -20,7 +20,11 @@ class Chosen(NamedTuple):
 
 def add_drafter(parser: argparse.ArgumentParser, otherwise: str) -> None:
     """The options that `chosen_drafter` reads, all but `--data`; `otherwise` says what is done without a drafter."""
-    parser.add_argument("--checkpoint", help=f"folder made by `selfdraft train` or `train-drafter`; {otherwise}")
+    parser.add_argument(
+        "--checkpoint",
+        help="folder made by `selfdraft train`, `train-drafter` or `export hub`, the name of a drafter that is shipped "
+        f"for the target (eagle3), or hub:OWNER/NAME@COMMIT; {otherwise}",
+    )
     parser.add_argument(
         "--draft-model", metavar="DIR", help="instead: draft with a smaller model of the same tokenizer"
     )

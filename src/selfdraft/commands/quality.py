@@ -12,7 +12,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
     parser.add_argument("--capture", required=True, help="folder made by `selfdraft capture`")
-    parser.add_argument("--checkpoints", required=True, nargs="+", help="folders made by `selfdraft train`")
+    parser.add_argument(
+        "--checkpoints", required=True, nargs="+", help="folders made by `selfdraft train`, or hub:OWNER/NAME@COMMIT"
+    )
     parser.add_argument("--kept-dir", help=HELP_KEPT)
     parser.add_argument("--code", help=HELP_CODE)
     parser.add_argument("--out", required=True, help="CSV file to write")

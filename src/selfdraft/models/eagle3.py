@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, saving_tensors
 from selfdraft.models.cache import KVCache, Step
+from selfdraft.models.compact import KEY, restored
 from selfdraft.models.config import LlamaConfig
 from selfdraft.models.exit import target_identity
 from selfdraft.models.linear import Linear, RMSNorm
@@ -268,7 +269,7 @@ def read_drafter_config(folder: str | Path, kind: str) -> dict[str, Any]:
 
 
 def load_eagle3(folder: str | Path, target: Llama) -> tuple[Eagle3, dict[str, Any]]:
-    """Load a trained drafter for `target` (in its dtype, on its device); also returns its config.
+    """Load a trained drafter, compact or not, for `target` (in its dtype, on its device); also returns its config.
 
     Raises StudyError if it was trained on another target, reads depths that this one does not have, or its tensors are
     not those of its config.
@@ -282,7 +283,7 @@ def load_eagle3(folder: str | Path, target: Llama) -> tuple[Eagle3, dict[str, An
             )
     check_features(config["features"], target.config.n_layers, f"{where}: features")
     path = Path(folder) / "draft.safetensors"
-    tensors = read_tensors(path)
+    tensors = restored(path, read_tensors(path), config.get(KEY))
     ids = check_tensors(path, tensors, target.config, len(config["features"]), config["fc_norm"])
     floats = {name: t.to(target.device, target.dtype) for name, t in tensors.items() if name not in ("d2t", "t2d")}
     draft = Eagle3(target.config, config["features"], floats, ids.to(target.device), config["norm_output"])

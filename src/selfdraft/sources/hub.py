@@ -4,7 +4,8 @@ import os
 import re
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selfdraft.errors import StudyError
@@ -21,23 +22,22 @@ def check_revision(repo: str, revision: str) -> None:
         )
 
 
-def download_repository(repo: str, revision: str, kind: str, patterns: list[str], cache_dir: Path) -> Path:
+def download_repository(
+    repo: str, revision: str, kind: str, patterns: list[str], cache_dir: Path, setting: str | None = "source"
+) -> Path:
     """Folder with the files of `repo` that match `patterns`, at commit `revision`.
 
     kind: "model" or "dataset". What is in the cache already is not downloaded again, and is enough
     when there is no network. The access token is read from the environment variable HF_TOKEN
-    (else the hub library's own login).
+    (else the hub library's own login). `setting` is the config's that named the repository, if one did.
     Raises StudyError, one line, for a gated, unknown or unreachable repository.
     """
     check_revision(repo, revision)
-    from huggingface_hub import errors, snapshot_download
-    from huggingface_hub.utils import logging
+    from huggingface_hub import snapshot_download
 
-    # The library that it speaks HTTP with has changed its name; the errors are those of either.
-    connection = tuple(sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
-    logging.set_verbosity_error()  # its retries of a lost connection
     remove_abandoned_parts(cache_dir)
-    try:
+    missing = f"commit {revision[:12]} is not in {cache_dir}; run this stage once where there is a network"
+    with in_one_line(repo, kind, revision, missing, setting):
         folder = snapshot_download(
             repo,
             repo_type=kind,
@@ -46,40 +46,63 @@ def download_repository(repo: str, revision: str, kind: str, patterns: list[str]
             cache_dir=cache_dir,
             token=os.environ.get("HF_TOKEN"),
         )
+    return Path(folder)
+
+
+@contextmanager
+def in_one_line(repo: str, kind: str, revision: str, unreachable: str, setting: str | None = None) -> Iterator[None]:
+    """Around requests of the hub library: what it raises becomes a StudyError of one line that says what to do.
+
+    `unreachable` is what follows from a hub that cannot be reached; `setting` the config's that named `repo`, if any.
+    """
+    from huggingface_hub import errors
+    from huggingface_hub.utils import logging
+
+    # The library that it speaks HTTP with has changed its name; the errors are those of either.
+    speaking = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    unconnected = tuple(library.ConnectError for library in speaking)
+    connection = tuple(library.HTTPError for library in speaking)
+    logging.set_verbosity_error()  # its retries of a lost connection
+    try:
+        yield
     except errors.GatedRepoError:
         raise StudyError(
             f"{repo}: this {kind} is gated: accept its terms on its hub page, then set the environment "
             "variable HF_TOKEN to a read token of the same account"
         ) from None
     except errors.RevisionNotFoundError:
-        raise StudyError(f"{repo}: no commit {revision}; source.revision must be a commit of it") from None
+        told = f"commit {revision}; {setting}.revision must be a commit of it" if setting else f"revision {revision}"
+        raise StudyError(f"{repo}: no {told}") from None
     except errors.RepositoryNotFoundError:
+        check = f"{setting}.repo" if setting else "its name"
         raise StudyError(
-            f"{repo}: no such {kind} on the hub, or it is private: check source.repo, or set HF_TOKEN"
+            f"{repo}: no such {kind} on the hub, or it is private: check {check}, or set HF_TOKEN"
         ) from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-        raise StudyError(
-            f"{repo}: the hub cannot be reached and commit {revision[:12]} is not in {cache_dir}; "
-            "run this stage once where there is a network"
-        ) from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, *unconnected) as error:
+        refusal = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else None
+        what = f"refused ({_first_line(refusal)})" if refusal else "cannot be reached"
+        raise StudyError(f"{repo}: the hub {what} and {unreachable}") from None
     except errors.HfHubHTTPError as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StudyError(f"{repo}: the hub refused ({said})") from None
+        token = "; set HF_TOKEN to an access token that is valid" if error.response.status_code == 401 else ""
+        raise StudyError(f"{repo}: the hub refused ({_first_line(error)}){token}") from None
     except connection as error:
         raise lost(repo, error) from None
     except OSError as error:
         if error.errno is not None:  # of the disk
             raise
         raise lost(repo, error) from None
-    return Path(folder)
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first, or its name if it says nothing."""
+    return next(filter(str.strip, str(error).splitlines()), type(error).__name__)
 
 
 def lost(repo: str, error: Exception) -> StudyError:
     """The error for a connection that broke, or a file that came shorter than announced."""
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
     return StudyError(
-        f"{repo}: the connection to the hub was lost ({said.rstrip('.')}); start again when there is a network: "
-        "the files that came whole are kept"
+        f"{repo}: the connection to the hub was lost ({_first_line(error).rstrip('.')}); start again when there is a "
+        "network: the files that came whole are kept"
     )
 
 
