@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft, Drafter
-from selfdraft.decoding.drafting import Drafting
+from selfdraft.decoding.drafting import Drafting, Tree
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
@@ -81,6 +81,7 @@ class HybridDrafter:
             raise StudyError(f"most: {most} is not ≥ 1")
         self.lookup, self.drafter, self.most = lookup, drafter, most
         self.depths, self.learns = drafter.depths, drafter.learns
+        self.tree: Tree | None = getattr(drafter, "tree", None)
         self._going: list[bool] = []
 
     def start(self, session: Session) -> None:
