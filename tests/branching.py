@@ -40,7 +40,7 @@ class Branching:
             for sibling in nodes:
                 if sibling < node and self.parents[sibling] == parent:
                     q = q.scatter(1, tokens[sibling], 0.0)
-            q = q / q.sum(-1, keepdim=True)
+            q = self.normed(q)
             if not self.chance:
                 drawn = q.argmax(-1, keepdim=True)
             else:
@@ -51,6 +51,9 @@ class Branching:
         parents = torch.tensor([self.parents[node] for node in nodes]).expand(session.batch, -1)
         q = torch.stack(drawn_from, dim=1) if self.chance else None
         return Draft(torch.cat(tokens, dim=1), q, lengths, parents)
+
+    def normed(self, q):
+        return q / q.sum(-1, keepdim=True)
 
     def observe(self, outcome):
         self.heard.append(outcome)

@@ -234,7 +234,8 @@ def cycles(
             if remaining[row] == 0:
                 keep[row] = []  # a finished row stands still; its slots are overwritten by filler
         if parents is not None:
-            outcome.logits = session.settle([row[:known][: outcome.longest] for row in decided], logits)
+            longest = outcome.longest
+            outcome.logits = session.settle([row[:longest] for row in decided], logits)
             outcome.features = session.features()
         session.commit(accepted, next_token, keep)
         outcome.draft_s, outcome.verify_s, accept_s = laps.seconds()
