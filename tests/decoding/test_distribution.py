@@ -7,8 +7,8 @@ import itertools
 
 import pytest
 import torch
-from scipy.stats import chi2
 from branching import Branching
+from scipy.stats import chi2
 from tiny_llama import moved_eagle3, perturbed_exit, tiny_llama
 
 from selfdraft.capacities import CAPACITIES
@@ -124,7 +124,6 @@ COVERING = [
     ("hybrid", "greedy", 4, "fixed", False),
     ("chosen", "t1", 3, "tree", False),
     ("drawn", "t1", 3, "tree", False),
-    ("drawn", "top_k", 2, "tree", False),
     ("eagle3", "t1", 3, "tree", False),
     ("eagle3", "top_k", 4, "tree", True),
     ("eagle3", "greedy", 3, "tree", False),
@@ -151,7 +150,7 @@ def check(kind, policy, gamma, length, trimmed, generations=200_000, batch=ROWS)
 
 @pytest.mark.parametrize(("kind", "policy", "gamma", "length", "trimmed"), COVERING)
 def test_the_loop_samples_from_the_target(kind, policy, gamma, length, trimmed):
-    check(kind, policy, gamma, length, trimmed, generations=40_000 if length == "tree" else 200_000)
+    check(kind, policy, gamma, length, trimmed, generations=20_000 if length == "tree" else 200_000)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -160,8 +159,7 @@ def test_small_batches_sample_from_the_target_too(kind, batch):
     check(kind, "t1", 3, "fixed", False, generations=1500 * batch, batch=batch)
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("kind", ["drawn", "eagle3"])
+@pytest.mark.parametrize(("kind", "batch"), [("drawn", 1), ("eagle3", 4)])
 def test_small_batches_of_trees_sample_from_the_target_too(kind, batch):
     check(kind, "t1", 3, "tree", False, generations=400 * batch, batch=batch)
 
@@ -328,4 +326,4 @@ def tried_in_another_order(monkeypatch):
 def test_a_broken_tree_is_caught(mutation, monkeypatch):
     policy = POLICIES["t1"]
     mutation(monkeypatch)
-    assert p_value(counts(drafter_of("drawn"), policy, 3, 30_000), exact(policy)) < 1e-6
+    assert p_value(counts(drafter_of("drawn"), policy, 3, 12_000), exact(policy)) < 1e-6

@@ -66,7 +66,19 @@ def drafters(target, replayed):
 
 @pytest.mark.parametrize(
     "kind",
-    ["head", "head_block", "translator", "low_rank_head", "adapter", "lora", "model", "lookup", "eagle3", "hybrid", "tree"],
+    [
+        "head",
+        "head_block",
+        "translator",
+        "low_rank_head",
+        "adapter",
+        "lora",
+        "model",
+        "lookup",
+        "eagle3",
+        "hybrid",
+        "tree",
+    ],
 )
 @pytest.mark.parametrize("policy", POLICIES)
 def test_replayed_steps_decode_the_same_tokens(kind, policy):

@@ -262,7 +262,9 @@ def test_a_tree_that_is_larger_than_the_room_is_one_clear_line():
     with pytest.raises(StudyError, match="drafter: a tree of 40 nodes, the KV cache has room for 13"):
         speculate(tiny_llama(), drafter, [[1, 2]], GREEDY, 3, 10, generator())
     draft = moved_eagle3(tiny_llama(), FEATURES, torch.arange(61))
-    with pytest.raises(StudyError, match=r"tree\.nodes: 256 and the token .* do not fit into the target's context of 256"):
+    with pytest.raises(
+        StudyError, match=r"tree\.nodes: 256 and the token .* do not fit into the target's context of 256"
+    ):
         Eagle3Drafter(tiny_llama(), draft, tree=Tree(256, 2))
 
 

@@ -29,6 +29,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
     parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
+    parser.add_argument(
+        "--tree",
+        type=int,
+        nargs=2,
+        metavar=("NODES", "CHILDREN"),
+        help="draft trees in place of chains: tokens of a tree, and continuations of a token (EAGLE-3 alone)",
+    )
     parser.add_argument("--vocabulary", type=int, metavar="K", help="draft only the K most frequent tokens of --data")
     parser.add_argument(
         "--data", help="for --vocabulary and --number: folder made by `selfdraft data` (default: the only one)"
@@ -66,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.trace and not (args.checkpoint or args.draft_model or args.lookup is not None):
         raise StudyError("--trace: nothing is drafted; name --checkpoint, --draft-model or --lookup")
+    if args.trace and args.tree:
+        raise StudyError("--trace: it shows chains of drafted tokens; leave out --tree")
     policy = Policy("prompt", args.temperature, args.top_p, args.top_k)
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
     tokenizer = ChatTokenizer.from_folder(folder)
@@ -176,14 +185,15 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
 
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
-    from selfdraft.decoding.drafting import Drafting
+    from selfdraft.decoding.drafting import Drafting, Tree
     from selfdraft.drafters import drafter_of, kind_in
     from selfdraft.drafters.exit import exit_drafter
     from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
     from selfdraft.drafters.lookup import LookupDrafter
     from selfdraft.errors import StudyError
 
-    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
+    tree = Tree(*args.tree) if args.tree else None
+    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary, tree)
     given = [name for name in ("checkpoint", "draft_model", "lookup") if getattr(args, name) is not None]
     if len(given) > 1 and "lookup" not in given:
         raise StudyError("--checkpoint and --draft-model: there are 2 drafters; draft with one of them")

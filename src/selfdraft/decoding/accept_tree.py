@@ -1,11 +1,11 @@
 """The accept/reject rule for drafts that branch: siblings are tried in turn, each on what the ones before left of p.
 
-At a token of the tree the target's distribution p is what its children compete for. The first child x is accepted with
-probability min(1, p(x)/q(x)), as in a chain; if it is not, p becomes norm(max(0, p - q)), and the next child is tried on
-that, with the q that it was really drawn from: of siblings drawn without replacement, q without those before it,
+The children of a token compete for the target's distribution p behind it. The first child x is accepted with
+probability min(1, p(x)/q(x)), as in a chain; if it is not, p becomes norm(max(0, p - q)), and the next child is tried
+on that, with the q that it was really drawn from: of siblings drawn without replacement, q without those before it,
 renormalised (SpecInfer, Miao et al. 2023; EAGLE, Li et al. 2024). Children that were chosen without chance have all
-mass of their q on themselves: accepted with p(x), else x is taken out of p (EAGLE-2). Where no child is accepted the next
-token is drawn from what is left of p.
+mass of their q on themselves: accepted with p(x), else x is taken out of p (EAGLE-2). Where no child is accepted the
+next token is drawn from what is left of p.
 """
 
 import torch

@@ -27,7 +27,7 @@ class Tree:
                 raise StudyError(f"tree.{field.name}: {value!r} is not an integer ≥ 1")
 
     def slots(self, gamma: int) -> int:
-        """Slots that a tree of `gamma` levels takes at most: its nodes, or in the drafter's cache all continued tokens."""
+        """Slots that a tree of `gamma` levels takes at most: its nodes, in the drafter's cache all continued tokens."""
         return max(gamma, self.nodes, (gamma - 1) * self.children)
 
     def check_room(self, context: int) -> None:
@@ -68,7 +68,9 @@ class Drafting:
         if self.vocabulary is not None and (type(self.vocabulary) is not int or self.vocabulary < 1):
             raise StudyError(f"{where}.vocabulary: {self.vocabulary!r} is not an integer ≥ 1")
         if self.tree is not None and (self.stopping() or self.adapt):
-            raise StudyError(f"{where}.tree: goes with vocabulary alone; min_confidence, max_entropy and adapt end chains")
+            raise StudyError(
+                f"{where}.tree: goes with vocabulary alone; min_confidence, max_entropy and adapt end chains"
+            )
         try:
             self.stopping()
         except StudyError as error:

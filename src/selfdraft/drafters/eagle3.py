@@ -201,9 +201,7 @@ class Eagle3Drafter:
             first = seen.shape[-1] - tokens.shape[1]
             depths = torch.full_like(tokens, level - first)
             name = self.model, "level"
-            found = session.step(
-                self.target, name, self.model, self._of_state, pairs, first, self._cache, seen, depths
-            )
+            found = session.step(self.target, name, self.model, self._of_state, pairs, first, self._cache, seen, depths)
             states = self.model.handed_on(found)
             session.bytes_read += self._bytes
             return self.model.logits(found)

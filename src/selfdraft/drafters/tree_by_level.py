@@ -1,4 +1,4 @@
-"""Drafting a tree level by level, for a drafter that computes logits of many tokens at once: the likely paths, no chance.
+"""Drafting a tree level by level: its most likely paths, for a drafter that reads many tokens at once.
 
 EAGLE-2's dynamic expansion (Li et al. 2024, arXiv 2406.16858). A path is worth the probability that the draft gives it,
 which is about that of its acceptance. On each level the best tokens behind each continued one are candidates, and the
@@ -15,7 +15,7 @@ from selfdraft.decoding.drafting import Tree
 
 # (tokens [batch, count], parents [batch, count], seen [batch, count, tokens so far], level) -> logits
 # [batch, count, vocab] behind the tokens that are continued on this level, from 0 on. `parents` are places among those
-# continued on the level above; `seen` says which of all continued tokens, level after level, are ancestors or the token.
+# continued on the level above; `seen` says which of all continued tokens, level after level, are ancestors or itself.
 Expand = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
