@@ -190,7 +190,8 @@ class Eagle3Drafter:
         )
 
     def _tree(self, session: Session, gamma: int, tree: Tree) -> Draft:
-        output = self._catch_up(session)
+        output, cache = self._catch_up(session), self._cache
+        assert cache is not None
         states = self.model.handed_on(output)
         session.bytes_read += self._bytes + self._fusion
 
@@ -201,7 +202,7 @@ class Eagle3Drafter:
             first = seen.shape[-1] - tokens.shape[1]
             depths = torch.full_like(tokens, level - first)
             name = self.model, "level"
-            found = session.step(self.target, name, self.model, self._of_state, pairs, first, self._cache, seen, depths)
+            found = session.step(self.target, name, self.model, self._of_state, pairs, first, cache, seen, depths)
             states = self.model.handed_on(found)
             session.bytes_read += self._bytes
             return self.model.logits(found)
