@@ -103,6 +103,19 @@ def test_acceptance_and_results_measure_it(study):
             assert float(row[column]) == config[column]
 
 
+def test_generate_drafts_trees_with_it_and_says_what_vanilla_says(study, capsys):
+    asked = ["generate", "--target", study / "target", "--prompt", "How are you?", "--max-new-tokens", 12]
+    drafted = [*asked, "--dtype", "float32", "--checkpoint", study / "whole", "--gamma", 3]
+    said = []
+    for words in ([*asked, "--dtype", "float32"], [*drafted, "--tree", 10, 3], [*drafted, "--tree", 3000, 3]):
+        status = main([*map(str, words)])
+        told = capsys.readouterr()
+        said.append((status, told.out.splitlines()[:1], told.err.strip().splitlines()[-1:]))
+    assert said[0][:2] == said[1][:2]
+    assert said[2][0] == 2
+    assert "tree.nodes: 3000 and the token that they follow do not fit into the target's context of" in said[2][2][0]
+
+
 def test_stopped_by_ctrl_c_and_started_again_it_ends_the_same(study):
     state = study / "state.safetensors"
     more = ("--state", state, "--save-steps", 1)
