@@ -367,6 +367,12 @@ def test_a_batch_of_prompts_is_answered_as_each_alone(study, capsys):
         (["--draft-model", "y", "--checkpoint", "x"], "--checkpoint and --draft-model: there are 2 drafters"),
         (["--lookup", "2", "--adapt"], "lookup has no confidence, no step to save and no head to trim"),
         (["--lookup", "0"], "max_ngram: 0 is not ≥ 1"),
+        (
+            ["--lookup", "2", "--tree", "8", "2"],
+            "drafters.lookup: lookup drafts no trees: drafting options is not for it",
+        ),
+        (["--lookup", "2", "--tree", "0", "2"], "tree.nodes: 0 is not an integer ≥ 1"),
+        (["--lookup", "2", "--tree", "8", "2", "--trace", "x"], "--trace: it shows chains of drafted tokens"),
         (["--draft-model", "nowhere"], "nowhere/tokenizer.json: file not found"),
         (["--lookup", "2", "--max-new-tokens", "1000"], "do not fit into the target's context"),
         (["--min-confidence", "3"], "min_confidence: 3.0 is not in [0, 1]"),

@@ -7,12 +7,14 @@ import itertools
 
 import pytest
 import torch
+from branching import Branching
 from scipy.stats import chi2
 from tiny_llama import moved_eagle3, perturbed_exit, tiny_llama
 
 from selfdraft.capacities import CAPACITIES
-from selfdraft.decoding import loop
+from selfdraft.decoding import accept_tree, loop
 from selfdraft.decoding.accept import accept
+from selfdraft.decoding.drafting import Tree
 from selfdraft.decoding.policy import Policy, sample
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
@@ -21,6 +23,7 @@ from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.hybrid import HybridDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.drafters.model import ModelDrafter
+from selfdraft.models.cache import KVCache
 
 VOCAB, NEXT, ROWS, PROMPT = 6, 4, 10_000, [1, 2, 0, 1, 2]
 POLICIES = {
@@ -34,6 +37,7 @@ TARGET = tiny_llama(vocab=VOCAB, layers=2, scale=0.5, seed=3, kv_heads=1)
 
 
 KEPT = torch.tensor([0, 2, 3, 5])
+SHAPE = (-1, -1, 0, -1, 1, 0, 1, 2, 4)  # of trees: three siblings, below them two, two and one
 
 
 def drafter_of(kind, length="fixed", trimmed=False):
@@ -41,12 +45,16 @@ def drafter_of(kind, length="fixed", trimmed=False):
     adapt, kept = length == "adapt", KEPT if trimmed else None
     if kind == "lookup":
         return LookupDrafter(2)
+    if kind in ("chosen", "drawn"):
+        return Branching(VOCAB, SHAPE, kind == "drawn")
     if kind == "model":
         model = tiny_llama(vocab=VOCAB, layers=1, scale=0.5, seed=5, kv_heads=1)
         return ModelDrafter(TARGET, model, stopping, adapt, kept)
     if kind == "eagle3":
         draft = moved_eagle3(TARGET, (0, 1, 2), torch.arange(VOCAB), True, True, 0.3)
-        return Eagle3Drafter(TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt)
+        return Eagle3Drafter(
+            TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt, Tree(7, 3) if length == "tree" else None
+        )
     if kind == "hybrid":
         return HybridDrafter(LookupDrafter(2, 2), drafter_of("eagle3", length, trimmed), 3)
     draft = perturbed_exit(TARGET, 0, kind, 0.3)
@@ -115,6 +123,12 @@ COVERING = [
     ("eagle3", "greedy", 3, "fixed", False),
     ("hybrid", "greedy", 4, "fixed", False),
     ("hybrid", "t1", 4, "confident", True),
+    ("chosen", "t1", 3, "tree", False),
+    ("drawn", "t1", 3, "tree", False),
+    ("eagle3", "t1", 3, "tree", False),
+    ("eagle3", "top_k", 4, "tree", True),
+    ("eagle3", "greedy", 3, "tree", False),
+    ("hybrid", "t0.7", 3, "tree", True),
 ]
 EVERY = [
     (kind, policy, gamma, length, trimmed)
@@ -122,6 +136,7 @@ EVERY = [
     for policy in POLICIES
     for gamma in range(1, 9)
     for length in (("fixed", "confident", "adapt") if kind != "lookup" else ("fixed",))
+    + (("tree",) if kind in ("eagle3", "hybrid") else ())
     for trimmed in ((False, True) if kind != "lookup" else (False,))
 ]
 
@@ -136,13 +151,18 @@ def check(kind, policy, gamma, length, trimmed, generations=200_000, batch=ROWS)
 
 @pytest.mark.parametrize(("kind", "policy", "gamma", "length", "trimmed"), COVERING)
 def test_the_loop_samples_from_the_target(kind, policy, gamma, length, trimmed):
-    check(kind, policy, gamma, length, trimmed)
+    check(kind, policy, gamma, length, trimmed, generations=12_000 if length == "tree" else 200_000)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("kind", ["head_block", "lookup", "eagle3", "hybrid"])
 def test_small_batches_sample_from_the_target_too(kind, batch):
     check(kind, "t1", 3, "fixed", False, generations=1500 * batch, batch=batch)
+
+
+@pytest.mark.parametrize(("kind", "batch"), [("drawn", 1), ("eagle3", 4)])
+def test_small_batches_of_trees_sample_from_the_target_too(kind, batch):
+    check(kind, "t1", 3, "tree", False, generations=200 * batch, batch=batch)
 
 
 @pytest.mark.exhaustive
@@ -242,3 +262,69 @@ def test_a_broken_rule_is_caught(mutation, monkeypatch):
     assert p_value(counts(drafter_of("head"), policy, 2, 30_000), probability) > 0.001
     mutation(monkeypatch)
     assert p_value(counts(drafter_of("head"), policy, 2, 30_000), probability) < 1e-6
+
+
+def sibling_residual_not_renormalised(monkeypatch):
+    monkeypatch.setattr(accept_tree, "residual", lambda p, q: (p - q).clamp(min=0))
+
+
+def drawn_with_replacement_verified_as_without(monkeypatch):
+    made = Branching.__init__
+
+    def broken(self, *given):
+        made(self, *given)
+        self.replacing = True
+
+    monkeypatch.setattr(Branching, "__init__", broken)
+
+
+def q_not_renormalised_over_remaining_siblings(monkeypatch):
+    monkeypatch.setattr(Branching, "normed", lambda self, q: q)
+
+
+def a_node_sees_its_siblings(monkeypatch):
+    def causal(parents):
+        width = parents.shape[1] + 1
+        return torch.ones((width, width), dtype=torch.bool).tril().expand(len(parents), -1, -1)
+
+    monkeypatch.setattr("selfdraft.decoding.session.sees", causal)
+
+
+def wrong_path_compacted(monkeypatch):
+    move = KVCache.move
+    monkeypatch.setattr(KVCache, "move", lambda self, sources, goals: move(self, sources - 1, goals))
+
+
+def nothing_compacted(monkeypatch):
+    monkeypatch.setattr(KVCache, "move", lambda self, sources, goals: None)
+
+
+def tried_in_another_order(monkeypatch):
+    """Siblings that were drawn are no longer independent of those before them: their order is part of q."""
+    taken = accept_tree._one_by_one
+
+    def broken(p, tokens, parents, q, generator, counts):
+        back = torch.arange(tokens.shape[1]).flip(0)
+        made, left = taken(p, tokens[:, back], parents[:, back], q[:, back], generator, counts[:, back])
+        return made[:, back], left
+
+    monkeypatch.setattr(accept_tree, "_one_by_one", broken)
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        sibling_residual_not_renormalised,
+        drawn_with_replacement_verified_as_without,
+        q_not_renormalised_over_remaining_siblings,
+        tried_in_another_order,
+        a_node_sees_its_siblings,
+        wrong_path_compacted,
+        nothing_compacted,
+    ],
+    ids=lambda mutation: mutation.__name__,
+)
+def test_a_broken_tree_is_caught(mutation, monkeypatch):
+    policy = POLICIES["t1"]
+    mutation(monkeypatch)
+    assert p_value(counts(drafter_of("drawn"), policy, 3, 10_000), exact(policy)) < 1e-6

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_llama import moved_eagle3, perturbed_exit, tiny_llama
 
+from selfdraft.decoding.drafting import Tree
 from selfdraft.decoding.loop import cycles, speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.drafters.eagle3 import Eagle3Drafter
@@ -59,12 +60,25 @@ def drafters(target, replayed):
         "lookup": LookupDrafter(2),
         "eagle3": eagle3,
         "hybrid": HybridDrafter(LookupDrafter(2), eagle3),
+        "tree": Eagle3Drafter(target, eagle3.model, tree=Tree(9, 3)),  # its steps are not captured, those beside are
     }
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["head", "head_block", "translator", "low_rank_head", "adapter", "lora", "model", "lookup", "eagle3", "hybrid"],
+    [
+        "head",
+        "head_block",
+        "translator",
+        "low_rank_head",
+        "adapter",
+        "lora",
+        "model",
+        "lookup",
+        "eagle3",
+        "hybrid",
+        "tree",
+    ],
 )
 @pytest.mark.parametrize("policy", POLICIES)
 def test_replayed_steps_decode_the_same_tokens(kind, policy):

@@ -4,18 +4,20 @@ import itertools
 
 import pytest
 import torch
-from tiny_llama import perturbed_exit, tiny_llama
+from tiny_llama import moved_eagle3, perturbed_exit, tiny_llama
 
+from selfdraft.decoding.drafting import Tree
 from selfdraft.decoding.loop import speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.prefill import Prefill
+from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.evaluation import disturbance, speed
 from selfdraft.evaluation.disturbance import Counters, is_disturbed, quiet_reference
 from selfdraft.evaluation.rows import write_rows
 from selfdraft.evaluation.speed import COLUMNS, Patience, blocks_of, speed_rows, told_of
-from selfdraft.evaluation.steps import step_rows
+from selfdraft.evaluation.steps import room_of, step_rows
 from selfdraft.models.graphs import Replays
 from selfdraft.sequences import Prompt
 
@@ -205,3 +207,15 @@ def test_steps_of_full_length_are_timed_at_each_context():
         assert found == {(*width, context) for width in widths for context in (10, 40)}
         assert len(own) == 2 * len(found)
     assert {row["tokens"] for row in rows if row["step"] == "vanilla"} == {1}
+
+
+def test_steps_of_a_tree_are_those_of_all_its_nodes():
+    """Near the end of the context too: the room of a tree is kept, so that none is timed smaller than it is."""
+    target = tiny_llama(positions=80)
+    draft = moved_eagle3(target, (1, 2, 3), torch.arange(61))
+    chosen = [(Eagle3Drafter(target, draft, tree=Tree(11, 4)), 2, SETTINGS | {"gamma": 2, "drafting": "tree"})]
+    rows = list(step_rows(target, chosen, list(range(61)), WARM, [80 - room_of(2, 11)], 1, 0))
+    found = {(row["step"], row["tokens"]) for row in rows}
+    assert found == {("vanilla", 1), ("verify", 1), ("draft", 11), ("verify", 12)}
+    timed = list(speed_rows(target, chosen, None, [Prompt("p", "o", tuple(range(50)), "")], WARM, 6, 2, 0))
+    assert [row["new_tokens"] >= 6 for row in timed if row["method"] == "speculative"] == [True, True]

@@ -14,6 +14,7 @@ from selfdraft.study.schema import read_schema
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
 MISSING = object()
+TREE = {"tree": {"nodes": 8, "children": 4}}
 EAGLE = {"kind": "eagle3", "features": [2, 15, 27]}
 HYBRID = {"kind": "hybrid", "drafter": "eagle"}
 PART = {"weight": 1, "source": {"kind": "path", "path": "x.jsonl"}}
@@ -132,6 +133,10 @@ WRONG = [
     ("batch/sweeps", ["lookups"], 'batch.sweeps.0: "lookups" is not a key of sweeps; did you mean "lookup"?'),
     ("drafting/fixed", {}, "drafting.fixed: this name means gamma tokens from the whole vocabulary"),
     ("drafting/trimmed/vocabulary", 0, "drafting.trimmed.vocabulary: 0 is not ≥ 1"),
+    ("drafting/trimmed", {"tree": {"nodes": 0, "children": 4}}, "drafting.trimmed.tree.nodes: 0 is not ≥ 1"),
+    ("drafting/trimmed", {"tree": {"nodes": 8}}, "drafting.trimmed.tree.children: missing; it must be set"),
+    ("drafting/trimmed", TREE, "sweeps.drafting.drafting: trimmed drafts trees, an exit can not"),
+    ("drafting/adaptive", TREE | {"adapt": True}, "drafting.adaptive.adapt: does not go with tree; it ends chains"),
     ("drafting/confident/min_confidence", 2, "drafting.confident.min_confidence: 2 is not in [0, 1]"),
     ("drafting/confident/confidence", 2, "drafting.confident.confidence: unknown key; did you mean"),
     ("drafters/lookup/kind", "eagle", 'drafters.lookup.kind: "eagle" is not known; did you mean "eagle3"?'),
@@ -336,6 +341,16 @@ def test_a_mixture_stands_in_place_of_a_source():
 def test_a_trace_is_of_a_trained_draft():
     with pytest.raises(StudyError, match=r"traces\.sweeps: none of their drafts is trained"):
         check(changed("traces/sweeps", ["lookup"]), "config.yaml")
+
+
+def test_trees_are_for_drafters_that_can():
+    config = changed("drafting/tree", TREE)
+    config["drafters"] |= {"e": EAGLE, "both": {"kind": "hybrid", "drafter": "e"}}
+    config["sweeps"]["trees"] = {**config["sweeps"]["lookup"], "drafter": ["e", "both"], "drafting": ["fixed", "tree"]}
+    check(copy.deepcopy(config), "config.yaml")
+    config["sweeps"]["trees"]["drafter"].append("lookup")
+    with pytest.raises(StudyError, match=r"sweeps\.trees\.drafting: tree drafts trees, lookup can not"):
+        check(config, "config.yaml")
 
 
 def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():

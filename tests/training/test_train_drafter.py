@@ -58,19 +58,45 @@ def test_the_folder_says_all_that_is_needed_to_draft_and_to_compare(study):
 def test_acceptance_and_results_measure_it(study):
     drafters = json.dumps({"eagle": {"kind": "eagle3", "folder": str(study / "whole")}})
     common = ["--target", study / "target", "--data", study / "data", "--drafters", drafters]
-    points = ["--points", json.dumps({"greedy": [["eagle", 3]], "warm": [["eagle", 2, "trimmed"]]})]
+    points = [
+        "--points",
+        json.dumps({"greedy": [["eagle", 3], ["eagle", 3, "tree"]], "warm": [["eagle", 2, "trimmed"]]}),
+    ]
     policies = ["--policies", json.dumps({"greedy": {"temperature": 0.0}, "warm": {"temperature": 0.8}})]
-    way = ["--drafting", json.dumps({"trimmed": {"vocabulary": 50}})]
+    way = ["--drafting", json.dumps({"trimmed": {"vocabulary": 50}, "tree": {"tree": {"nodes": 10, "children": 3}}})]
     out = study / "acceptance.csv"
     dispatch_stage("acceptance", *common, *points, *policies, *way, "--out", out)
     rows = list(csv.DictReader(out.open()))
     assert {(row["drafter"], row["gamma"], row["drafting"]) for row in rows} == {
         ("eagle", "3", "fixed"),
+        ("eagle", "3", "tree"),
         ("eagle", "2", "trimmed"),
     }
     assert {row["identical"] for row in rows if row["policy"] == "greedy"} == {"1"}
+    trees = [row for row in rows if row["drafting"] == "tree" and row["cut"] == "0"]
+    assert {(row["drafted"], row["overlap_sum"]) for row in trees} == {("10", "")}
+    tables, greedy = (
+        {},
+        ["--policy", "greedy", "--policy-settings", "{}", "--points", json.dumps([["eagle", 3], ["eagle", 3, "tree"]])],
+    )
+    for name, settings in (
+        ("steps", {"contexts": [16], "rounds": 1}),
+        ("speed", {"prompts": 2, "max_new_tokens": 4, "repeats": 1}),
+    ):
+        tables[name] = study / f"{name}.csv"
+        more = ["--no-transformers"] if name == "speed" else []
+        stated = [*common, *way, *greedy, *more, "--settings", json.dumps(settings), "--dtype", "float32"]
+        dispatch_stage(name, *stated, "--out", tables[name])
     table = study / "results.csv"
-    dispatch_stage("results", "--acceptance", out, "--drafters", study / "whole", "--out", table)
+    told = [word for name, path in tables.items() for word in (f"--{name}", path)]
+    dispatch_stage("results", "--acceptance", out, *told, "--drafters", study / "whole", "--out", table)
+    by_way = {(row["policy"], row["drafting"]): row for row in csv.DictReader(table.open())}
+    tree, chain = by_way["greedy", "tree"], by_way["greedy", "fixed"]
+    assert (tree["overlap"], tree["tv"]) == ("", "")
+    for row in (tree, chain):
+        assert float(row["predicted_speedup"]) > 0
+        assert float(row["speedup"]) > 0
+        assert row["identical"] == "1"
     config = json.loads((study / "whole/config.json").read_text())
     for row in csv.DictReader(table.open()):
         for column in (
@@ -81,6 +107,19 @@ def test_acceptance_and_results_measure_it(study):
             "draft_step_bytes",
         ):
             assert float(row[column]) == config[column]
+
+
+def test_generate_drafts_trees_with_it_and_says_what_vanilla_says(study, capsys):
+    asked = ["generate", "--target", study / "target", "--prompt", "How are you?", "--max-new-tokens", 12]
+    drafted = [*asked, "--dtype", "float32", "--checkpoint", study / "whole", "--gamma", 3]
+    said = []
+    for words in ([*asked, "--dtype", "float32"], [*drafted, "--tree", 10, 3], [*drafted, "--tree", 3000, 3]):
+        status = main([*map(str, words)])
+        told = capsys.readouterr()
+        said.append((status, told.out.splitlines()[:1], told.err.strip().splitlines()[-1:]))
+    assert said[0][:2] == said[1][:2]
+    assert said[2][0] == 2
+    assert "tree.nodes: 3000 and the token that they follow do not fit into the target's context of" in said[2][2][0]
 
 
 def test_stopped_by_ctrl_c_and_started_again_it_ends_the_same(study):

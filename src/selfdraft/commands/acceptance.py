@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             mine = [prompt for group in shard.of(by_length(prompts, batch)) for prompt in group]
             truth = greedy_answers(target, mine, new_tokens, batch, eos_ids)
-    spare = max(point.gamma for _, point in chosen)
+    spare = max(drafting[point.drafting].slots(point.gamma) for _, point in chosen)
     prefills = Prefills(
         target, new_tokens, spare, {depth for point in measured.values() for depth in point.drafter.depths}
     )

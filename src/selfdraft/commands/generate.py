@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.trace and not is_drafting(args):
         raise StudyError("--trace: nothing is drafted; name --checkpoint, --draft-model or --lookup")
+    if args.trace and args.tree:
+        raise StudyError("--trace: it shows chains of drafted tokens; leave out --tree")
     policy = Policy("prompt", args.temperature, args.top_p, args.top_k)
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
     if args.checkpoint is not None:

@@ -37,6 +37,13 @@ def add_drafter(parser: argparse.ArgumentParser, otherwise: str) -> None:
     parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
     parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
+    parser.add_argument(
+        "--tree",
+        type=int,
+        nargs=2,
+        metavar=("NODES", "CHILDREN"),
+        help="draft trees in place of chains: tokens of a tree, and continuations of a token (EAGLE-3 alone)",
+    )
     parser.add_argument("--vocabulary", type=int, metavar="K", help="draft only the K most frequent tokens of --data")
 
 
@@ -54,7 +61,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
 
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
-    from selfdraft.decoding.drafting import Drafting
+    from selfdraft.decoding.drafting import Drafting, Tree
     from selfdraft.drafters import drafter_of, kind_in
     from selfdraft.drafters.exit import exit_drafter
     from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
@@ -62,7 +69,8 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.rows import checkpoint_settings
 
-    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
+    tree = Tree(*args.tree) if args.tree else None
+    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary, tree)
     way = {"drafting": "fixed" if drafting == Drafting("options") else "options"}
     given = [name for name in OPTIONS if getattr(args, name) is not None]
     if len(given) > 1 and "lookup" not in given:

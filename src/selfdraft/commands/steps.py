@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.drafters import measured_points, point_list, ways
     from selfdraft.commands.settings import json_option, known_keys
+    from selfdraft.decoding.drafter import widest
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.rows import write_rows
@@ -40,14 +41,14 @@ def run(args: argparse.Namespace) -> None:
     threads, why = free_threads(args.threads)
     print(why, flush=True)
     target = start(args.target, args.dtype, args.device, threads)
-    room = room_of(max(point.gamma for point in points))
+    measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)
+    room = max(room_of(gamma, widest(drafter, gamma)) for drafter, gamma, _ in measured)
     longest = max(settings["contexts"])
     if longest + room > target.config.max_positions:
         raise StudyError(
             f"steps.contexts: {longest} and {room} tokens behind it do not fit into the target's context of "
             f"{target.config.max_positions}"
         )
-    measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)
     target.pack()
     text = [token for prompt in read_prompts(args.data) for token in prompt.tokens]
     rows = step_rows(target, measured, text, policy, settings["contexts"], settings["rounds"], settings["seed"])

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from selfdraft.decoding.drafting import Tree
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
@@ -19,11 +20,17 @@ class Draft:
     tokens: int64 `[batch, gamma]`. q: float32 `[batch, gamma, vocab]`, None if each token was chosen
     deterministically (all mass on it). lengths: int64 `[batch]`, how many of a row's tokens count;
     None if all do. The rest is filler that the loop never accepts.
+
+    A draft may branch: `parents [batch, gamma]` is then the place of each token's parent in the draft, before its
+    own, -1 for a token that follows the pending one. Siblings are tried in their order; q is what each was drawn from
+    once those before it were drawn (without replacement: without them, renormalised). Filler has parents too (-1).
+    Without parents the draft is a chain.
     """
 
     tokens: Tensor
     q: Tensor | None = None
     lengths: Tensor | None = None
+    parents: Tensor | None = None
 
     @classmethod
     def of_lists(cls, proposals: list[list[int]], device: torch.device) -> "Draft":
@@ -36,6 +43,8 @@ class Draft:
 
 class Drafter(Protocol):
     """Proposes tokens; never writes to the target's cache but through the session (`extend`, `deepen`).
+
+    One that drafts trees has an attribute `tree`, a `Tree`, so that there is room for them.
 
     Attributes:
         depths: depths of the target whose states of verified tokens it wants to have, none for most.
@@ -53,3 +62,9 @@ class Drafter(Protocol):
 
     def observe(self, outcome: Outcome) -> None:
         """Called once after each verification, whoever drafted."""
+
+
+def widest(drafter: Drafter, gamma: int) -> int:
+    """Slots of a KV cache that a draft of `gamma` may take behind the pending token: of a chain gamma."""
+    tree: Tree | None = getattr(drafter, "tree", None)
+    return gamma if tree is None else tree.slots(gamma)

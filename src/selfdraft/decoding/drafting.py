@@ -1,11 +1,42 @@
 """How a drafter drafts: when it stops early, and from how many tokens of the vocabulary it draws."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Drafts that branch: of `gamma` levels, each grown from the best tokens of the one above it.
+
+    Attributes:
+        nodes: drafted tokens of a tree, the best that were found.
+        children: continuations looked at behind a token, and tokens of a level that are continued.
+    """
+
+    nodes: int
+    children: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not int or value < 1:
+                raise StudyError(f"tree.{field.name}: {value!r} is not an integer ≥ 1")
+
+    def slots(self, gamma: int) -> int:
+        """Slots that a tree of `gamma` levels takes at most: its nodes, in the drafter's cache all continued tokens."""
+        return max(gamma, self.nodes, (gamma - 1) * self.children)
+
+    def check_room(self, context: int) -> None:
+        """Raise StudyError if no context of the target holds the tree and the token that it hangs on."""
+        if self.nodes + 1 > context:
+            raise StudyError(
+                f"tree.nodes: {self.nodes} and the token that they follow do not fit into the target's context of "
+                f"{context}"
+            )
 
 
 @dataclass(frozen=True)
@@ -16,6 +47,7 @@ class Drafting:
         min_confidence, max_entropy: see `Stopping`; 0 and None are off.
         adapt: choose each cycle's length from what was accepted before, see `Pace`.
         vocabulary: draft only the most frequent tokens of the training split, this many; None is all.
+        tree: draft trees in place of chains.
     """
 
     name: str = "fixed"
@@ -23,6 +55,7 @@ class Drafting:
     max_entropy: float | None = None
     adapt: bool = False
     vocabulary: int | None = None
+    tree: Tree | None = None
 
     def __post_init__(self) -> None:
         where = f"drafting.{self.name}"
@@ -34,6 +67,10 @@ class Drafting:
             raise StudyError(f"{where}.adapt: {self.adapt!r} is not true or false")
         if self.vocabulary is not None and (type(self.vocabulary) is not int or self.vocabulary < 1):
             raise StudyError(f"{where}.vocabulary: {self.vocabulary!r} is not an integer ≥ 1")
+        if self.tree is not None and (self.stopping() or self.adapt):
+            raise StudyError(
+                f"{where}.tree: goes with vocabulary alone; min_confidence, max_entropy and adapt end chains"
+            )
         try:
             self.stopping()
         except StudyError as error:
@@ -42,11 +79,26 @@ class Drafting:
     @classmethod
     def from_settings(cls, name: str, settings: Mapping[str, Any]) -> "Drafting":
         """From the config's `drafting.NAME`. Raises StudyError for an unknown key or a value out of range."""
-        known = ("min_confidence", "max_entropy", "adapt", "vocabulary")
+        known = ("min_confidence", "max_entropy", "adapt", "vocabulary", "tree")
         for key in settings:
             if key not in known:
                 raise StudyError(f"drafting.{name}.{key}: unknown key; known are {', '.join(known)}")
-        return cls(name, **settings)
+        return cls(name, **{**settings, "tree": cls._tree(settings.get("tree"), f"drafting.{name}")})
+
+    @staticmethod
+    def _tree(made: Any, where: str) -> Tree | None:
+        if made is None:
+            return None
+        if not isinstance(made, Mapping) or set(made) != {"nodes", "children"}:
+            raise StudyError(f"{where}.tree: found {made!r}, nodes and children are right")
+        try:
+            return Tree(**made)
+        except StudyError as error:
+            raise StudyError(f"{where}.{error}") from None
+
+    def slots(self, gamma: int) -> int:
+        """Slots of a KV cache that a draft of `gamma` may take."""
+        return gamma if self.tree is None else self.tree.slots(gamma)
 
     def of_full_length(self) -> "Drafting":
         """The same steps, at the same cost, of drafts that never end before gamma tokens."""
@@ -56,11 +108,18 @@ class Drafting:
 
     def must_be_fixed(self, drafter: str, kind: str) -> None:
         """Raise StudyError unless this is a plain draft: for a kind that computes no logits."""
+        if self.tree:
+            self.must_be_chain(f"drafters.{drafter}", kind)
         if self.stopping() or self.adapt or self.vocabulary:
             raise StudyError(
                 f"drafters.{drafter}: {kind} has no confidence, no step to save and no head to trim: "
                 f"drafting {self.name} is not for it; use fixed"
             )
+
+    def must_be_chain(self, where: str, kind: str) -> None:
+        """Raise StudyError if this way drafts trees: for a kind that cannot."""
+        if self.tree:
+            raise StudyError(f"{where}: {kind} drafts no trees: drafting {self.name} is not for it")
 
     def stopping(self) -> Stopping | None:
         """The thresholds as the loop wants them; None if both are off."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import torch
 
 from selfdraft.decoding.accept import accept, overlap
+from selfdraft.decoding.accept_tree import accept_tree
 from selfdraft.decoding.clock import Laps, now
-from selfdraft.decoding.drafter import Draft, Drafter
+from selfdraft.decoding.drafter import Draft, Drafter, widest
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import NAN_LOGITS, Policy, nan_rows
 from selfdraft.decoding.prefill import Prefill
@@ -19,7 +20,8 @@ from selfdraft.models.llama import Llama
 
 @dataclass
 class Cycle:
-    """One row's part of one verification. `accepted` counts draft tokens, the bonus excluded.
+    """One row's part of one verification. `drafted` counts all tokens of a draft, of a tree its nodes; `accepted`
+    those returned, the bonus excluded.
 
     `cut`: the cycle could not have returned all gamma tokens and a bonus (token limit), or ended the
     sequence; it does not count in acceptance estimates.
@@ -170,7 +172,8 @@ def cycles(
     timings = Timings() if timings is None else timings
     device = target.device
     begin = now(device)
-    room, spare = (max_new_tokens + gamma, 0) if whole else (max_new_tokens, gamma)
+    needed = widest(drafter, gamma)
+    room, spare = (max_new_tokens + needed, 0) if whole else (max_new_tokens, needed)
     session = Session(target, prompts, room, drafter.depths, prefill, spare)
     drafter.start(session)
     remaining = [max_new_tokens] * len(prompts)
@@ -181,18 +184,23 @@ def cycles(
         laps.mark()
         # The verification itself returns one token: no more are drafted than can be returned.
         # At the end of the context a row that is done may stand further on than one that still drafts.
-        slots = session.cache.capacity - max(session.lengths)
-        most = gamma if whole else min(gamma, max(remaining) - 1, slots - 1)
+        fit = session.room
+        most = gamma if whole else min(gamma, max(remaining) - 1, fit)
         draft = drafter.draft(session, most, policy, generator) if most else Draft(session.pending[:, :0])
         tokens, q = draft.tokens, draft.q
+        parents = draft.parents if tokens.shape[1] else None
         laps.mark()
         held = session.held()
-        logits = session.verify(tokens)
+        logits = session.verify(tokens) if parents is None else session.verify_tree(tokens, parents)
         laps.mark()
         p = policy.distribution(logits)
-        accepted, next_token = accept(p, tokens, q, generator, draft.lengths)
+        if parents is None:
+            accepted, next_token = accept(p, tokens, q, generator, draft.lengths)
+        else:
+            accepted, next_token, path = accept_tree(p, tokens, parents, q, generator, draft.lengths)
+            tokens, held = tokens.gather(1, path), [path]  # the accepted ones first; no layers were run for the draft
         laps.mark()
-        overlaps = overlap(p, tokens, q, draft.lengths).sum(1).tolist() if trace else None
+        overlaps = overlap(p, tokens, q, draft.lengths).sum(1).tolist() if trace and parents is None else None
         # All that the host must know crosses over at once: the only wait of a cycle.
         width, known = tokens.shape[1], sum(part.shape[1] for part in held)
         lengths = torch.full_like(accepted, width) if draft.lengths is None else draft.lengths
@@ -211,7 +219,8 @@ def cycles(
             outcome.accepted.append(count)
             if left == 0:
                 continue
-            _check_held(ran, [session.text[row][-1], *proposed[:drafted]], row)
+            if parents is None:
+                _check_held(ran, [session.text[row][-1], *proposed[:drafted]], row)
             new = [*proposed[:count], last]
             keep[row] = new
             if not whole:
@@ -219,11 +228,15 @@ def cycles(
             ends = next((at for at, value in enumerate(new) if value in eos_ids), None)
             if ends is not None:
                 new = new[: ends + 1]
-            cut = ends is not None or (not whole and (most < gamma or left <= gamma))
+            cut = ends is not None or (not whole and (most < gamma or left <= gamma or fit < needed))
             finished.append(Cycle(row, drafted, min(count, len(new)), new, cut, overlaps[row] if overlaps else None))
             remaining[row] = 0 if ends is not None else max(0, left - len(new))
             if remaining[row] == 0:
                 keep[row] = []  # a finished row stands still; its slots are overwritten by filler
+        if parents is not None:
+            longest = outcome.longest
+            outcome.logits = session.settle([row[:longest] for row in decided], logits)
+            outcome.features = session.features()
         session.commit(accepted, next_token, keep)
         outcome.draft_s, outcome.verify_s, accept_s = laps.seconds()
         _tell(drafter, outcome)

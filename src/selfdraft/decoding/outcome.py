@@ -12,11 +12,12 @@ class Outcome:
 
     Attributes:
         starts: position of each row's token that was pending before the cycle.
-        drafted: length of each row's draft; accepted: how much of it the target took.
+        drafted: tokens of each row's draft, of a tree its nodes; accepted: how many of them the target took.
         tokens: each row's new verified tokens, the accepted ones and the next pending one; none for a row that
             is finished.
         features: the target's states at the depths that the drafter asked for, `[batch, longest + 1, hidden]`: of
-            the token that was pending, and of those drafted; a row's first `accepted + 1` are verified.
+            the token that was pending, and of those drafted (of a tree: of its accepted path); a row's first
+            `accepted + 1` are verified.
         logits: the target's logits after these same tokens, `[batch, longest + 1, vocab]`, before any warp.
         draft_s, verify_s: seconds that the draft and its verification took.
     """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selfdraft.decoding.branches import sees
 from selfdraft.decoding.prefill import Prefill, cache_for
 from selfdraft.decoding.upload import uploaded
 from selfdraft.errors import StudyError
@@ -81,6 +82,11 @@ class Session:
     def batch(self) -> int:
         return len(self.lengths)
 
+    @property
+    def room(self) -> int:
+        """Drafted tokens that fit into the cache behind the pending one, in every row."""
+        return self.cache.capacity - max(self.lengths) - 1
+
     def held(self) -> list[Tensor]:
         """The tokens whose states the session holds, `[batch, tokens]` each: the pending one, then drafted ones."""
         return [part.tokens for part in self._parts]
@@ -126,6 +132,39 @@ class Session:
         self.bytes_read += self.target.head.bytes
         return self._layers(whole, self.target.config.n_layers, 0, head=True)
 
+    def verify_tree(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        """The same for drafted tokens `[batch, nodes]` that branch: each sees its ancestors, and stands behind them.
+
+        Their slots follow each other whatever their places in the tree; `settle` brings the accepted ones together.
+        Raises RuntimeError if the drafter has taken tokens through layers, StudyError if the tree is too large.
+        """
+        if self._parts:
+            raise RuntimeError("drafter: it has run tokens through the target's layers, and proposes a tree")
+        nodes = tokens.shape[1]
+        if nodes > self.room:
+            raise StudyError(f"drafter: a tree of {nodes} nodes, the KV cache has room for {self.room}")
+        self._append(torch.cat((self.pending, tokens), dim=1))
+        self.bytes_read += self.target.head.bytes
+        (whole,) = self._parts
+        return self._layers(whole, self.target.config.n_layers, 0, head=True, tree=sees(parents))
+
+    def settle(self, path: list[list[int]], logits: Tensor) -> Tensor:
+        """Move the states of a tree's accepted nodes, `path[row]` in ascending order, to the slots behind each other.
+
+        Paths are of one length; a row's filler is moved too and stands behind what is verified. `logits` are those of
+        `verify_tree`; returns the ones `[batch, length + 1, vocab]` of the pending token and of the path, `features`
+        are theirs then.
+        """
+        count = len(path[0])
+        places = uploaded([[0, *(node + 1 for node in nodes)] for nodes in path], logits.device)
+        rows = torch.arange(self.batch, device=logits.device).unsqueeze(1)
+        self._features = {depth: [_joined(found)[rows, places]] for depth, found in self._features.items()}
+        if any(nodes != list(range(count)) for nodes in path):
+            starts = uploaded(self.lengths, logits.device).unsqueeze(1)
+            goals = starts + torch.arange(1, count + 1, device=logits.device)
+            self.cache.move(starts + places[:, 1:], goals)
+        return logits[rows, places]
+
     def features(self) -> dict[int, Tensor]:
         """The states of this cycle's tokens at `depths`, `[batch, gamma + 1, hidden]`, after `verify`."""
         return {depth: _joined(found) for depth, found in self._features.items()}
@@ -143,16 +182,19 @@ class Session:
         x: Tensor,
         offset: int,
         cache: KVCache,
+        tree: Tensor | None = None,
+        depths: Tensor | None = None,
     ) -> Output:
         """`function(x, step)` for tokens or states `x [batch, tokens, …]`; replayed where captured.
 
         It gives a tensor or several. Its tokens stand from `offset` behind each row's pending token on, and never
         before the first token (only a row that ended early has so little before it; what is computed there is
-        filler). `name` says what the function is, `cache_name` which of `new_cache`'s it writes to.
+        filler). `name` says what the function is, `cache_name` which of `new_cache`'s it writes to. `tree` and
+        `depths` are those of `Step`, of tokens that branch; such a step is never captured.
         """
         starts = [max(0, length + offset) for length in self.lengths]
-        if model.replays is None:
-            return function(x, model.step(starts, x.shape[1], cache.capacity))
+        if model.replays is None or tree is not None:
+            return function(x, model.step(starts, x.shape[1], cache.capacity, tree, depths))
         before = model.replays.captures
         places = (self._places + offset).clamp_(min=0)
         result = model.replays.run(self, name, cache_name, function, x, places, max(starts) + x.shape[1])
@@ -195,10 +237,10 @@ class Session:
         states = _joined([self._embedded(part) for part in parts]) if known else None
         return Part(_joined([part.tokens for part in parts]), parts[0].depth, states)
 
-    def _layers(self, part: Part, goal: int, offset: int, head: bool = False) -> Tensor:
+    def _layers(self, part: Part, goal: int, offset: int, head: bool = False, tree: Tensor | None = None) -> Tensor:
         """Take a part, `offset` behind the pending token, to depth `goal`; with `head` to the logits.
 
-        Its states at the `depths` on the way are kept.
+        Its states at the `depths` on the way are kept. `tree`: which of its tokens sees which, if they branch.
         """
         target, cache, level, embedded = self.target, self.cache, part.depth, part.states is not None
         kept = [depth for depth in self.depths if level < depth <= goal]
@@ -214,7 +256,8 @@ class Session:
         x = part.tokens if part.states is None else part.states
         self._count(goal - level, x.shape[1], offset)
         name = ("layers", level, goal, embedded, head, *kept)
-        *found, result = self.step(target, name, "session", layers, x, offset, cache)
+        levels = None if tree is None else tree.long().sum(-1) - 1
+        *found, result = self.step(target, name, "session", layers, x, offset, cache, tree, levels)
         for depth, states in zip(kept, found, strict=True):
             self._features[depth].append(states)
         return result

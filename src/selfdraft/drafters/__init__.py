@@ -27,13 +27,15 @@ class Kind(NamedTuple):
     """What a kind's file says of it: its first line, and the settings of the config's `drafters.NAME`.
 
     `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED. `trained`: a
-    stage makes it of its settings first, and the others know it by the folder that this leaves alone.
+    stage makes it of its settings first, and the others know it by the folder that this leaves alone. `trees`: whether
+    it can draft trees (its TREES).
     """
 
     about: str
     settings: dict[str, dict[str, Any]]
     required: tuple[str, ...]
     trained: bool
+    trees: bool
 
     @property
     def known_by(self) -> dict[str, bool]:
@@ -59,8 +61,8 @@ def kind_of(name: str) -> Kind:
     }
     about = (ast.get_docstring(tree) or "").partition("\n")[0]
     required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
-    trained = "TRAINED" in said and bool(ast.literal_eval(said["TRAINED"]))
-    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained)
+    trained, trees = (name in said and bool(ast.literal_eval(said[name])) for name in ("TRAINED", "TREES"))
+    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees)
 
 
 def kind_in(folder: str | Path) -> str | None:

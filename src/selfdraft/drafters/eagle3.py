@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft
-from selfdraft.decoding.drafting import Drafting
+from selfdraft.decoding.drafting import Drafting, Tree
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.pace import Pace
 from selfdraft.decoding.policy import Policy
@@ -16,11 +16,13 @@ from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.upload import uploaded
 from selfdraft.drafters.catching_up import SeenStates
 from selfdraft.drafters.token_by_token import draft_token_by_token
+from selfdraft.drafters.tree_by_level import draft_tree
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.eagle3 import Eagle3, load_eagle3
 from selfdraft.models.llama import Llama
 
 TRAINED = True
+TREES = True
 SETTINGS = {
     "features": {
         "description": "Depths of the target whose states are fused, ascending (EAGLE-3: 2, n/2, n - 3 of n layers).",
@@ -114,23 +116,34 @@ def build(
     draft, _ = load_eagle3(settings["folder"], target)
     if kept_ids is not None:
         draft.trim(kept_ids)
-    return Eagle3Drafter(target, draft.pack(), drafting.stopping(), drafting.adapt)
+    return Eagle3Drafter(target, draft.pack(), drafting.stopping(), drafting.adapt, drafting.tree)
 
 
 class Eagle3Drafter:
     """Keeps a KV cache of its own, whose slot t is the pair of token t's features and token t + 1.
 
     The first step of a draft runs the pairs that the last verifications have made known, with the target's own
-    features; each further step the token just drafted, with the layer's output before it. A row whose prompt is a
+    features; each further step the token just drafted, with the layer's output before it, or the tokens of a tree's
+    level that are continued, which take slots behind each other and see their ancestors. A row whose prompt is a
     single token has no pair before its first verification: nothing is drafted then.
     """
 
     learns = False
     rows_apart = True  # a row's draft may be replaced by another: what was drafted is run again where it was accepted
 
-    def __init__(self, target: Llama, draft: Eagle3, stopping: Stopping | None = None, adapt: bool = False) -> None:
-        """`stopping` and `adapt` as for an exit."""
-        self.target, self.model = target, draft
+    def __init__(
+        self,
+        target: Llama,
+        draft: Eagle3,
+        stopping: Stopping | None = None,
+        adapt: bool = False,
+        tree: Tree | None = None,
+    ) -> None:
+        """`stopping` and `adapt` as for an exit; with `tree` it drafts trees, without either. Raises StudyError for a
+        tree that no context of the target holds."""
+        if tree is not None:
+            tree.check_room(target.config.max_positions)
+        self.target, self.model, self.tree = target, draft, tree
         self.depths: tuple[int, ...] = draft.features
         self.stopping = stopping if stopping is not None and stopping.active else None
         self._bytes, self._fusion = draft.step_bytes(), draft.fc.bytes
@@ -160,6 +173,9 @@ class Eagle3Drafter:
         if min(session.lengths) == 0:
             return Draft(session.pending[:, :0])
 
+        if self.tree is not None:
+            return self._tree(session, gamma, self.tree)
+
         def next_logits(token: Tensor, position: int) -> Tensor:
             output = self._next(session, token, position) if position else self._catch_up(session)
             self._state = self.model.handed_on(output)
@@ -177,6 +193,27 @@ class Eagle3Drafter:
             self.pace,
             self.model.kept_ids,
         )
+
+    def _tree(self, session: Session, gamma: int, tree: Tree) -> Draft:
+        output, cache = self._catch_up(session), self._cache
+        assert cache is not None
+        states = self.model.handed_on(output)
+        session.bytes_read += self._bytes + self._fusion
+
+        def expand(tokens: Tensor, parents: Tensor, seen: Tensor, level: int) -> Tensor:
+            nonlocal states
+            rows = torch.arange(session.batch, device=tokens.device).unsqueeze(1)
+            pairs = torch.cat((self.target.embed(tokens), states[rows, parents]), dim=-1)
+            first = seen.shape[-1] - tokens.shape[1]
+            depths = torch.full_like(tokens, level - first)
+            name = self.model, "level"
+            found = session.step(self.target, name, self.model, self._of_state, pairs, first, cache, seen, depths)
+            states = self.model.handed_on(found)
+            session.bytes_read += self._bytes
+            return self.model.logits(found)
+
+        room = session.room
+        return draft_tree(self.model.logits(output)[:, 0], expand, gamma, tree, room, self.model.kept_ids, room + 1)
 
     def observe(self, outcome: Outcome) -> None:
         self._decided = outcome.decided

@@ -25,8 +25,10 @@ def exit_drafter(
 ) -> tuple["ExitDrafter", dict[str, Any]]:
     """The drafter of a checkpoint, packed, and the checkpoint's config. Call it before the target is packed.
 
-    `kept_ids` is the draft vocabulary, for a way of drafting that has one. Raises StudyError as `load_exit`.
+    `kept_ids` is the draft vocabulary, for a way of drafting that has one. Raises StudyError as `load_exit`, and for a
+    way that drafts trees.
     """
+    drafting.must_be_chain(str(folder), "an exit")
     draft, config = load_exit(folder, target)
     if kept_ids is not None:
         draft.trim(kept_ids)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfdraft.decoding.drafter import Draft, Drafter
-from selfdraft.decoding.drafting import Drafting
+from selfdraft.decoding.drafting import Drafting, Tree
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
@@ -73,8 +73,8 @@ def lookup_of(settings: Any, where: str) -> LookupDrafter:
 class HybridDrafter:
     """Lookup for what finds something in its text, the other drafter for the rest.
 
-    Each row of a batch for itself, if the other drafter has its rows apart (it knows verified tokens alone, see
-    Eagle3Drafter); else one of both drafts for all rows: lookup, if it finds something for every row that goes on.
+    Each row of a batch for itself, if the other drafter drafts chains and has its rows apart (it knows verified tokens
+    alone, see Eagle3Drafter); else one of both drafts for all rows: lookup, if it finds something for every row that goes on.
     Who drafts depends on verified tokens alone, and each says what it drew from: the output stays the target's. The
     other drafter hears of all cycles, and catches up with those that lookup drafted.
     """
@@ -86,6 +86,7 @@ class HybridDrafter:
         self.lookup, self.drafter, self.most = lookup, drafter, most
         self.depths, self.learns = drafter.depths, drafter.learns
         self._apart = bool(getattr(drafter, "rows_apart", False))
+        self.tree: Tree | None = getattr(drafter, "tree", None)
         self._going: list[bool] = []
 
     def start(self, session: Session) -> None:
@@ -98,7 +99,7 @@ class HybridDrafter:
         if all(proposal for proposal, goes in zip(found, self._going, strict=True) if goes):
             return Draft.of_lists(found, session.pending.device)
         draft = self.drafter.draft(session, min(gamma, self.most or gamma), policy, generator)
-        return replaced(draft, found) if self._apart and any(found) else draft
+        return replaced(draft, found) if self._apart and any(found) and draft.parents is None else draft
 
     def observe(self, outcome: Outcome) -> None:
         self._going = [bool(tokens) for tokens in outcome.tokens]

@@ -35,6 +35,7 @@ def build(
         check_same_tokens(target.folder, settings["folder"], f"drafters.{name}")
     model = load_target(settings["folder"], target.dtype, target.device)
     model.replays = None if target.replays is None else Replays(model)
+    drafting.must_be_chain(f"drafters.{name}", "model")
     drafter = ModelDrafter(target, model, drafting.stopping(), drafting.adapt, kept_ids)
     model.pack()
     return drafter

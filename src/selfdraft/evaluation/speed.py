@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from selfdraft.decoding.clock import now
-from selfdraft.decoding.drafter import Drafter
+from selfdraft.decoding.drafter import Drafter, widest
 from selfdraft.decoding.loop import Generation, speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.prefill import Prefill
@@ -105,7 +105,7 @@ class Timer:
         max_new_tokens: int,
     ) -> None:
         self.target, self.policy, self.max_new_tokens = target, policy, max_new_tokens
-        self.gamma = max((gamma for _, gamma, _ in drafters), default=0)
+        self.slots = max((widest(drafter, gamma) for drafter, gamma, _ in drafters), default=0)
         self.depths = {depth for drafter, _, _ in drafters for depth in drafter.depths}
         self.runs: list[Run] = [self._vanilla()]
         self.runs += [self._draft(*drafter) for drafter in drafters]
@@ -151,7 +151,7 @@ class Timer:
 
     def read(self, tokens: Sequence[int], stretches: int = 1) -> Prefill:
         """A text to start from, with room for `stretches` of the answer."""
-        room = (stretches + 1) * self.max_new_tokens + self.gamma
+        room = (stretches + 1) * self.max_new_tokens + self.slots
         return Prefill(self.target, [list(tokens)], room, self.depths)
 
     def answer(self, start: Prefill, seed: int) -> list[int]:
@@ -192,7 +192,7 @@ class Timer:
         chosen = {0: longest}  # first, so that no cache grows later
         if self.target.replays is not None:
             for prompt in sorted(prompts, key=lambda prompt: len(prompt.tokens)):
-                ends = range(len(prompt.tokens), len(prompt.tokens) + (repeats + 1) * self.max_new_tokens + self.gamma)
+                ends = range(len(prompt.tokens), len(prompt.tokens) + (repeats + 1) * self.max_new_tokens + self.slots)
                 for end in ends:
                     chosen.setdefault(window_of(end), prompt)
         for prompt in dict.fromkeys(chosen.values()):

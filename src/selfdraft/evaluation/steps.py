@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from selfdraft.decoding.drafter import Draft, Drafter
+from selfdraft.decoding.drafter import Draft, Drafter, widest
 from selfdraft.decoding.loop import Timings, cycles, vanilla
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
@@ -43,9 +43,9 @@ class NoDraft:
     def observe(self, outcome: Outcome) -> None: ...
 
 
-def room_of(gamma: int) -> int:
-    """Tokens that must fit behind a context."""
-    return (TIMED + 2) * (gamma + 1)
+def room_of(gamma: int, slots: int = 0) -> int:
+    """Tokens that must fit behind a context; `slots` that a draft takes, if they are more than gamma (a tree)."""
+    return (TIMED + 1) * (gamma + 1) + max(gamma + 1, slots)
 
 
 def text_of(tokens: Sequence[int], length: int) -> list[int]:
@@ -97,16 +97,14 @@ def step_rows(
     shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in points), "")}
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
     shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
-    gamma = max((gamma for _, gamma, _ in points), default=1)
+    room = max((room_of(gamma, widest(drafter, gamma)) for drafter, gamma, _ in points), default=room_of(1))
     wanted = {drafter.depths for drafter, _, _ in points}
     work: list[Point | None] = [*points, *((NoDraft(depths), 1, {}) for depths in sorted(wanted))]
     work = [part for point in work for part in (None, point)]  # a vanilla step beside each
     order = random.Random(seed)
     for number in tqdm(range(-1, rounds), unit="round", desc=f"steps {policy.name}", disable=None):
         for context in order.sample(contexts, len(contexts)):
-            start = Prefill(
-                target, [text_of(tokens, context)], room_of(gamma), {depth for depths in wanted for depth in depths}
-            )
+            start = Prefill(target, [text_of(tokens, context)], room, {depth for depths in wanted for depth in depths})
             here = {**shared, "context": context, "round": number}
             for part in order.sample(work, len(work)):
                 generator = torch.Generator(target.device).manual_seed(seed)

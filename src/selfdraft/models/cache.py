@@ -43,14 +43,20 @@ class KVCache:
             store[self.rows, :, step.positions] = keys_values
         return store[:, : self.n_kv_heads, : step.end], store[:, self.n_kv_heads :, : step.end]
 
+    def move(self, sources: Tensor, goals: Tensor) -> None:
+        """Copy the slots `sources [batch, count]` of each row to its slots `goals`, in place, in all layers."""
+        for store in self.layers:
+            store[self.rows, :, goals] = store[self.rows, :, sources]
+
 
 class Step:
     """Where the tokens of one call stand: positions, rotation, mask. Shared by all layers.
 
     `starts[row]` is the position of the row's first token; `tokens` is the same for all rows (short
     rows carry filler, whose slots are beyond the row's length and are overwritten later). `tree`, if
-    given, is a bool mask `[batch, tokens, tokens]` among the new tokens in place of the causal one;
-    `depths [batch, tokens]` are then their positions relative to `starts`, slots stay consecutive.
+    given, is a bool mask `[batch, tokens, tokens]` among the new tokens in place of the causal one, or a wider one
+    that says of the slots right before them too who sees them; `depths [batch, tokens]` are then their positions
+    relative to `starts`, slots stay consecutive.
     """
 
     def __init__(
@@ -87,10 +93,10 @@ class Step:
         keys = torch.arange(self.end, device=device)
         visible = keys <= slots.unsqueeze(-1)  # [batch, tokens, end]
         if tree is not None:
-            visible = keys < slots[:, :1, None]
-            visible = visible.expand(len(starts), tokens, self.end).clone()
-            for row, start in enumerate(starts):
-                visible[row, :, start : start + tokens] = tree[row]
+            first = slots[:, :1] - (tree.shape[-1] - tokens)
+            visible = (keys < first.unsqueeze(-1)).expand(len(starts), tokens, self.end).clone()
+            columns = first + torch.arange(tree.shape[-1], device=device)
+            visible.scatter_(2, columns.unsqueeze(1).expand(-1, tokens, -1), tree.expand(len(starts), -1, -1))
         mask = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, float("-inf"))
         # The query heads of one KV head are folded into the token axis: [batch, 1, group * tokens, end].
         self.mask = mask.unsqueeze(1).repeat(1, 1, group, 1)

@@ -119,9 +119,9 @@ def predictions(
     names = [name for name in SETTINGS if name != "gamma"]
     for key, rows in acceptance.groupby(names, sort=False):
         settings = dict(zip(names, map(str, key if isinstance(key, tuple) else (key,)), strict=True))
-        table = steps_for(steps, settings)
-        if table is None:
-            missing[" ".join(filter(None, (settings[name] for name in (*TIMED, "policy"))))] = None
+        draft = " ".join(filter(None, (settings[name] for name in (*TIMED, "policy"))))
+        if steps_for(steps, settings) is None:
+            missing[draft] = None
             continue
         run = {int(str(gamma)): whole_cycles(of) for gamma, of in rows.groupby("gamma", sort=False)}
         run = {gamma: of for gamma, of in run.items() if len(of)}
@@ -129,6 +129,12 @@ def predictions(
             source = source_of(gamma, run)
             own_length = settings["drafting"] != "fixed" or bool((run[source]["drafted"] < source).any())
             if (gamma != source and settings["drafting"] != "fixed") or (gamma > source and own_length):
+                continue
+            # A node of a tree takes longer to draft the more levels there are: fixed chains alone share their steps.
+            own = (steps["gamma"].astype(str) == str(gamma)) | (steps["step"] == "vanilla")
+            table = steps_for(steps if settings["drafting"] == "fixed" else steps[own], settings)
+            if table is None:
+                missing[draft] = None
                 continue
             here = {**settings, "gamma": str(gamma)}
             point = "/".join(here[name] for name in SETTINGS)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+from selfdraft.drafters import kind_of
 from selfdraft.errors import StudyError
 from selfdraft.study.schema import SCHEMA, read_schema
 from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES, trained_drafters
@@ -237,6 +238,7 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
                 hint = _suggestion(policy, policies)
                 yield f"sweeps.{name}.policy.{position}: {_shown(policy)} is not a key of policies; {hint}"
         yield from _sweep_contradictions(name, sweep, list(config["drafters"]), [FIXED, *config["drafting"]])
+    yield from _tree_contradictions(config)
     yield from _data_contradictions(config)
     yield from _drafter_contradictions(config)
     yield from _section_contradictions(config)
@@ -358,6 +360,33 @@ def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str],
                 where = "drafters" if key == "drafter" else "drafting"
                 hint = _suggestion(value, known) if known else "it has none"
                 yield f"sweeps.{name}.{key}.{position}: {_shown(value)} is not a key of {where}; {hint}"
+
+
+def _tree_contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Ways of drafting that draft trees: with what ends chains, or in sweeps of drafters that draft chains alone."""
+    trees = [name for name, way in config["drafting"].items() if "tree" in way]
+    for name in trees:
+        for key in ("min_confidence", "max_entropy", "adapt"):
+            if config["drafting"][name].get(key):
+                yield f"drafting.{name}.{key}: does not go with tree; it ends chains"
+    for name, sweep in config["sweeps"].items():
+        for way in trees:
+            if way not in sweep["drafting"]:
+                continue
+            drafters = config["drafters"]
+            made = {one: drafters[one] for one in sweep.get("drafter", []) if one in drafters}
+            chains = [one for one, settings in made.items() if not _drafts_trees(settings, drafters)]
+            if "drafter" not in sweep or chains:
+                what = ", ".join(chains) or "an exit"
+                yield f"sweeps.{name}.drafting: {way} drafts trees, {what} can not"
+
+
+def _drafts_trees(made: dict[str, Any], drafters: dict[str, Any]) -> bool:
+    """Whether a drafter can: a hybrid if its other drafter can."""
+    other = made.get("drafter")
+    if other is not None:
+        return other not in drafters or kind_of(drafters[other]["kind"]).trees  # of what is none, others tell
+    return kind_of(made["kind"]).trees
 
 
 def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
