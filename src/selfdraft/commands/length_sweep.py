@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.one_drafter import chosen_drafter, is_drafting
     from selfdraft.commands.results import bootstrap_settings
     from selfdraft.commands.shipped import checkpoint_folder
-    from selfdraft.decoding.drafter import widest
+    from selfdraft.decoding.drafting import Tree
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.lengths import COLUMNS, check_context, check_lengths, length_rows
@@ -95,9 +95,8 @@ def run(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     threads, why = free_threads(args.threads)
     target = start(folder, args.dtype, args.device, threads)
-    check_context(
-        prompts, args.lengths[-1], widest(chosen.drafter, args.gamma), target.config.max_positions, "--lengths"
-    )
+    slots = Tree(*args.tree).slots(args.gamma) if args.tree else args.gamma
+    check_context(prompts, args.lengths[-1], slots, target.config.max_positions, "--lengths")
     chosen = chosen_drafter(args, target)
     assert chosen is not None
     target.pack()

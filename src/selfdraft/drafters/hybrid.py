@@ -74,7 +74,8 @@ class HybridDrafter:
     """Lookup for what finds something in its text, the other drafter for the rest.
 
     Each row of a batch for itself, if the other drafter drafts chains and has its rows apart (it knows verified tokens
-    alone, see Eagle3Drafter); else one of both drafts for all rows: lookup, if it finds something for every row that goes on.
+    alone, see Eagle3Drafter); else one of both drafts for all rows: lookup, if it finds something for every row that
+    goes on.
     Who drafts depends on verified tokens alone, and each says what it drew from: the output stays the target's. The
     other drafter hears of all cycles, and catches up with those that lookup drafted.
     """
