@@ -1,4 +1,4 @@
-"""How a number is written: as many digits as it deserves, its interval beside it, and a dash for what was not measured."""
+"""How a number is written: with the digits it deserves, its interval beside it, a dash for what was not measured."""
 
 import math
 from collections.abc import Mapping

@@ -26,9 +26,9 @@ def escaped(text: str) -> str:
 
 
 def fragment(table: Table) -> str:
-    """The tabular; the first column to the left, the others to the right."""
+    """The tabular; words to the left, numbers to the right."""
     lines = [
-        rf"\begin{{tabular}}{{{'l' + 'r' * (len(table.columns) - 1)}}}",
+        rf"\begin{{tabular}}{{{table.align}}}",
         r"\toprule",
         rf"{' & '.join(map(escaped, table.columns))} \\",
         r"\midrule",

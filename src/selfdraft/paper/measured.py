@@ -16,7 +16,7 @@ from selfdraft.statistics.raw_tables import read_text
 
 Row = Mapping[str, Any]
 
-# A draft whose tokens are nearly all accepted, or whose KL is as good as none, is the target itself: the last layer's exit.
+# A draft that is nearly always accepted, or has as good as no KL, is the target itself: the last layer's exit.
 ITSELF, NO_KL = 0.99, 0.001
 # Tables that a study may lack, by name, and the columns without which a file is another table.
 BESIDE = {
@@ -71,7 +71,7 @@ class Measured:
 
     @cached_property
     def policies(self) -> list[str]:
-        """The sampling policies of which something was measured, the usual one first: greedy where it is one of them."""
+        """The sampling policies of which something was measured, the usual one first: greedy if it is one of them."""
         found = [name for name in self.results["policy"].unique() if name]
         told = self.config.get("policies", {})
         greedy = [name for name in found if told.get(name, {}).get("temperature", name != "greedy") == 0]
@@ -84,7 +84,7 @@ class Measured:
 
     @cached_property
     def usual(self) -> dict[str, Any]:
-        """The value of each setting that most points share; the seed and the objective of the config, if it has them."""
+        """The value of each setting that most points share; seed and objective are those of the config, if it says."""
         exits = self.results[self.results["layer"].notna() & (self.results["dataset"] == self.dataset)]
         exits = exits if len(exits) else self.results
         training = self.config.get("training", {})
@@ -95,7 +95,7 @@ class Measured:
         return found
 
     def points(self, *vary: str) -> pd.DataFrame:
-        """The rows whose settings are the usual ones, but for those that `vary`; what a drafter lacks is no difference."""
+        """The rows whose settings, but for those that `vary`, are the usual ones; what a drafter lacks is none."""
         rows = self.results
         for name, value in self.usual.items():
             if name not in vary:

@@ -1,4 +1,4 @@
-"""Sentences on how the study was set up, from its config, its machine and its baselines; what is not recorded is said."""
+"""Sentences on how the study was set up, from its config, machine and baselines; what is not recorded is said."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def target(study: Measured) -> str:
     if not name:
         return f"The target's name is {UNKNOWN}."
     dtypes = sorted({str(value) for value in study.beside("batch").get("dtype", [])})
-    return f"The target is {name}{f', run in {dtypes[0]}' if len(dtypes) == 1 else ''}."
+    return f"The target is `{name}`{f', run in {dtypes[0]}' if len(dtypes) == 1 else ''}."
 
 
 def data(study: Measured) -> str:
@@ -39,7 +39,7 @@ def data(study: Measured) -> str:
     lengths = said.get("prompt_length")
     if parts and lengths:
         parts[-1] += f" of {plain(lengths[0])} to {plain(lengths[1])} tokens"
-    text = f"The text is {study.dataset}"
+    text = f"The text is `{study.dataset}`"
     return f"{text}: {', '.join(parts)}; no conversation is in two of these parts." if parts else f"{text}."
 
 
@@ -50,7 +50,7 @@ def training(study: Measured) -> str:
         return f"The settings of training are {UNKNOWN}."
     epochs = said.get("epochs")
     seen = "once" if epochs == 1 else f"{plain(epochs)} times" if is_known(epochs) else ""
-    parts = [f"the objective is {said['objective']}"] if "objective" in said else []
+    parts = [f"the objective is `{said['objective']}`"] if "objective" in said else []
     parts += [f"the training tokens are seen {seen}"] if seen else []
     parts += [f"a step takes {whole(said['tokens_per_step'])} tokens"] if is_known(said.get("tokens_per_step")) else []
     text = ", ".join(parts)
@@ -66,7 +66,7 @@ def policies(study: Measured) -> str:
         warps = [f"temperature {plain(of['temperature'])}"] if of.get("temperature") else []
         warps += [f"top-p {plain(of['top_p'])}"] if of.get("top_p", 1) < 1 else []
         warps += [f"top-k {plain(of['top_k'])}"] if of.get("top_k") else []
-        found.append(f"{name} ({', '.join(warps)})" if warps else name)
+        found.append(f"`{name}` ({', '.join(warps)})" if warps else f"`{name}`")
     if not found:
         return "Nothing was decoded."
     return f"Tokens are chosen under {'the policy' if len(found) == 1 else 'the policies'} {' and '.join(found)}."
@@ -128,16 +128,18 @@ def baselines(study: Measured) -> str:
         return "The speed of the baselines was not measured."
     text = f"Vanilla decoding runs at {number(found['vanilla_tps'], 1)} tokens/s"
     if found["transformers_tps"] is None:
-        return f"{text}; transformers' generate was not measured."
-    return f"{text}, transformers' generate on the same weights at {number(found['transformers_tps'], 1)}."
+        return f"{text}; transformers' `generate` was not measured."
+    return f"{text}, transformers' `generate` on the same weights at {number(found['transformers_tps'], 1)}."
 
 
 def drafters(study: Measured) -> str:
     """Which drafters beside exits were measured, and that there was none of the EAGLE type if so."""
     names = [name for name in study.results.loc[study.results["layer"].isna(), "drafter"].unique() if name]
     kinds = {name: study.kind(name) for name in names}
-    said = [f"{name}, {KINDS[kind]}" if kind != name else KINDS[kind] for name, kind in kinds.items() if kind in KINDS]
-    said += [name for name, kind in kinds.items() if kind not in KINDS]
+    said = [
+        f"`{name}`, {KINDS[kind]}" if kind != name else KINDS[kind] for name, kind in kinds.items() if kind in KINDS
+    ]
+    said += [f"`{name}`" for name, kind in kinds.items() if kind not in KINDS]
     text = f"Beside exits the study measures {'; '.join(said)}." if said else "Exits alone were measured."
     if "eagle3" not in kinds.values():
         text += " A drafter of the EAGLE type was not measured."

@@ -23,9 +23,19 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     left_out: int = 0
 
+    @property
+    def align(self) -> str:
+        """A letter a column, l for words and r for numbers; the first column is always of words."""
+        rest = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        letters = ["r" if all(text[:1] in NUMERIC for text in cells) else "l" for cells in rest]
+        return "".join(["l", *letters[1:]])
+
+
+NUMERIC = {"", NONE, "−", *"0123456789"}
+
 
 def tables(study: Measured) -> dict[str, Table]:
-    """All tables by name."""
+    """The tables of results by name."""
     made: dict[str, Callable[[Measured], Table]] = {
         "exits": exits,
         "methods": methods,
@@ -36,8 +46,6 @@ def tables(study: Measured) -> dict[str, Table]:
         "peers": peers,
         "identity": identity,
         "compile": compiled,
-        "settings": settings,
-        "environment": environment,
     }
     return {name: make(study) for name, make in made.items()}
 
@@ -139,7 +147,7 @@ def method_of(study: Measured, row: Row) -> str:
 
 
 def best_of_methods(study: Measured) -> list[Row]:
-    """The best point of each method under the usual policy, the fastest first; exits that are the target itself never."""
+    """The best point of each method under the usual policy, the fastest first; none that is the target itself."""
     rows = study.results
     rows = rows[(rows["dataset"] == study.dataset) & (rows["policy"] == study.policy)]
     groups: dict[str, list[Row]] = {}
@@ -319,56 +327,3 @@ def compiled(study: Measured) -> Table:
     }
     rows = [row for row in records(study.beside("compile")) if is_known(row["step_ms"])]
     return of_rows(columns, rows[:MOST_ROWS], len(rows[MOST_ROWS:]))
-
-
-def settings(study: Measured) -> Table:
-    """Every setting of the study's config, a row each."""
-    return Table(("setting", "value"), tuple(_settings(study.config)))
-
-
-def _settings(found: Any, above: str = "") -> Iterator[tuple[str, str]]:
-    """(key, value) of all that is not a mapping, and of mappings of plain values, such as a policy."""
-    for key, what in found.items() if isinstance(found, Mapping) else ():
-        name = f"{above}{key}"
-        if isinstance(what, Mapping) and what:
-            yield from _settings(what, f"{name}.")
-        else:
-            yield name, _written(what)
-
-
-def _written(what: Any) -> str:
-    """A value as the config writes it."""
-    if isinstance(what, list | tuple):
-        return ", ".join(map(_written, what))
-    if isinstance(what, Mapping):
-        return "{}"
-    return {True: "true", False: "false", None: "none"}.get(what, str(what)) if what in (True, False, None) else str(what)
-
-
-MACHINE = {
-    "cpu": "processor",
-    "cores": "cores",
-    "threads": "threads",
-    "gpu": "GPU",
-    "driver": "driver",
-    "platform": "system",
-    "read_bandwidth_gb_s": "read bandwidth, GB/s",
-}
-
-
-def environment(study: Measured) -> Table:
-    """Where and with what the numbers were made: machine, Python, packages, commit, hash of the config."""
-    said = study.surroundings
-    machine = said.get("machine") or {}
-    rows = [("commit", ", ".join(study.read.get("commits", [])))]
-    rows.append(("hash of the config", ", ".join(study.read.get("config_hashes", []))))
-    rows += [
-        (name, number(machine[key], 1) if isinstance(machine[key], float) else str(machine[key]))
-        for key, name in MACHINE.items()
-        if machine.get(key) is not None
-    ]
-    rows += [("Python", str(said["python"]))] if "python" in said else []
-    rows += [(name, str(version)) for name, version in said.get("packages", {}).items()]
-    return Table(("what", "found"), tuple(row for row in rows if row[1]))
-
-

@@ -68,7 +68,9 @@ def compiled(main: Path, **options: Any) -> bytes:
     try:
         import typst
     except ImportError:
-        raise StudyError("typst: not installed; `pip install typst` brings it, or `make` with the locked version") from None
+        raise StudyError(
+            "typst: not installed; `pip install typst` brings it, or `make` with the locked version"
+        ) from None
     try:
         made, warnings = typst.compile_with_warnings(
             str(main), root=str(main.parent), ignore_system_fonts=True, timestamp=0, **({"format": "pdf"} | options)
@@ -78,4 +80,4 @@ def compiled(main: Path, **options: Any) -> bytes:
         raise StudyError(f"{where}{' '.join(str(error.diagnostic or error.message).split())}") from None
     if warnings:
         raise StudyError(f"{MAIN}: {' '.join(str(warnings[0].message).split())}")
-    return made
+    return made  # type: ignore[return-value]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdraft.files import whole_folder, write_json
+from selfdraft.paper.appendix import appendix
 from selfdraft.paper.latex import fragment
 from selfdraft.paper.measured import Measured
 from selfdraft.paper.sentences import sentences
@@ -17,13 +18,16 @@ OWN = ("numbers.json", "*.csv", "*.tex")
 def write_numbers(folder: Path, study: Measured) -> dict[str, Any]:
     """Write all that the paper says of a study to `folder`, whole; gives what numbers.json holds.
 
-    `sentences` by name; `tables`: rows and rows left out of each; `read`: sha256 of the study's tables by their names,
-    commits and config hashes.
+    `sentences` by name; `tables`: rows, rows left out and alignment of each; `read`: sha256 of the study's tables by
+    their names, commits and config hashes.
     """
-    made = tables(study)
+    made = tables(study) | appendix(study)
     said = {
         "sentences": sentences(study) | setup(study),
-        "tables": {name: {"rows": len(table.rows), "left_out": table.left_out} for name, table in made.items()},
+        "tables": {
+            name: {"rows": len(table.rows), "left_out": table.left_out, "align": table.align}
+            for name, table in made.items()
+        },
         "read": study.read,
     }
     with whole_folder(folder, OWN) as temporary:
