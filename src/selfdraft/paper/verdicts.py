@@ -113,8 +113,8 @@ def of_a_cycle(study: Measured) -> str:
     return (
         f"A cycle of the exit that is accepted most ({draft(row)}, draft length {plain(row['gamma'])}) takes "
         f"{number(drafting, 1)} ms to draft and {number(verify, 1)} ms to verify, against {number(vanilla, 1)} ms for "
-        f"a token of vanilla decoding: draft and verification alone are paid for from {number(needed)} accepted tokens a cycle "
-        f"on, {verdict} with {number(gets)}."
+        f"a token of vanilla decoding: draft and verification alone are paid for from {number(needed)} accepted tokens "
+        f"a cycle on, {verdict} with {number(gets)}."
     )
 
 
