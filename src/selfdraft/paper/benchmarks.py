@@ -3,7 +3,7 @@
 from selfdraft.paper.cells import is_known, number, plain
 from selfdraft.paper.measured import Measured
 from selfdraft.paper.tables import records
-from selfdraft.paper.wording import below, code, count, draft, percent, side, timed, times
+from selfdraft.paper.wording import below, code, count, draft, each, percent, side, timed, times
 
 
 def of_batches(study: Measured) -> str:
@@ -47,7 +47,7 @@ def of_peers(study: Measured) -> str:
     factors = f"the factors reach from {number(min(ratios))} to {number(max(ratios))}"
     faster = sum(side(row, "ratio_to_transformers") > 0 for row in rows)
     if faster == len(rows):
-        text = f"Each of the {count(len(rows))} runs of a method here is clearly faster than the same in"
+        text = f"{each(len(rows), 'run').capitalize()} of a method here is clearly faster than the same in"
     else:
         verb = "is" if faster == 1 else "are"
         text = f"Of {count(len(rows))} runs of a method here {count(faster)} {verb} clearly faster than the same in"
@@ -98,7 +98,7 @@ def of_identity(study: Measured) -> str:
         text = f"At {count(apart)} of {count(total)} points greedy output in float32 was not vanilla decoding's own."
     else:
         text = (
-            f"At all {count(total)} points that were compared, greedy output in float32 was vanilla decoding's own, "
+            f"At {each(total, 'point')} that was compared, greedy output in float32 was vanilla decoding's own, "
             "token by token."
         )
     if rough:

@@ -180,7 +180,7 @@ def methods(study: Measured) -> Table:
 
 def without_itself(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without those that draft with the target itself."""
-    return rows[[not is_itself(row) for row in records(rows)]]
+    return rows.loc[[not is_itself(row) for row in records(rows)]]
 
 
 def of_one_layer(study: Measured) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import numpy as np
 from selfdraft.paper.cells import is_known, number, plain
 from selfdraft.paper.measured import Measured, Row, is_itself
 from selfdraft.paper.tables import best, best_of_methods, widest, without_itself
-from selfdraft.paper.wording import code, count, draft, listed, method, own, percent, side, timed, times
+from selfdraft.paper.wording import code, count, draft, each, listed, method, own, percent, side, timed, times
 
 
 def of_exits(study: Measured) -> str:
@@ -25,7 +25,7 @@ def of_exits(study: Measured) -> str:
         )
     if losing == len(points):
         return (
-            f"No exit pays: each of the {count(len(points))} measured ways to draft with one is slower than vanilla "
+            f"No exit pays: {each(len(points), 'measured way')} to draft with one is slower than vanilla "
             f"decoding. The fastest, {name}, reaches {times(fastest)} times its speed."
         )
     return (

@@ -18,6 +18,11 @@ def count(found: int) -> str:
     return COUNTS[found] if found < len(COUNTS) else f"{found:,}"
 
 
+def each(found: int, noun: str) -> str:
+    """Each of the two points; the one point."""
+    return f"the one {noun}" if found == 1 else f"each of the {count(found)} {noun}s"
+
+
 def listed(words: Iterable[str]) -> str:
     """a; a and b; a, b and c."""
     *first, last = list(words) or [""]
