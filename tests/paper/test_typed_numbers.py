@@ -15,7 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "paper/paper.typ").read_text(encoding="utf-8")
 # Definitions. Years of references stand in their keys and in references.bib.
 ALLOWED = ("$min(1, p(x) \\/ q(x))$", "((n + 1) t_")
-SOURCES = [path for path in Path(paper.__file__).parent.glob("*.py") if path.stem not in ("cells", "latex", "typeset", "written")]
+SOURCES = [
+    path
+    for path in Path(paper.__file__).parent.glob("*.py")
+    if path.stem not in ("cells", "latex", "typeset", "written")
+]
 
 
 def typed(text):

@@ -12,7 +12,7 @@ from selfdraft.errors import StudyError
 from selfdraft.figures.inputs import FIXED, read_results
 from selfdraft.files import read_json, sha256_of
 from selfdraft.provenance.tables import told_by
-from selfdraft.statistics.raw_tables import read_text
+from selfdraft.statistics.raw_tables import numbers, read_text
 
 Row = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def beside(path: Path, name: str) -> pd.DataFrame:
         raise StudyError(f"{path}: column {', '.join(missing)} is missing; is this {name}.csv?")
     for column in table.columns:
         if column not in TEXTS:
-            table[column] = pd.to_numeric(table[column], errors="coerce")
+            table[column] = numbers(table, column, path)
     return table
 
 
