@@ -1,6 +1,7 @@
 # Each target does all the set-up it needs: a virtual environment in .venv, from requirements.lock.
 #   make figures   the default study, from the model to paper_figures/
 #   make benchmarks  other implementations, compilers, batch sizes, lengths
+#   make paper     both, and the paper: paper_figures/paper.pdf
 #   make test      every check that CI runs
 # PYTHON=/path/to/python3.12 chooses another Python (3.11 or newer).
 
@@ -12,7 +13,7 @@ RULES := Snakefile workflow
 # A line a job and the time that is left (src/snakemake_logger_plugin_selfdraft); all else is in .snakemake/log.
 RUN := $(BIN)/snakemake --logger selfdraft --cores all
 
-.PHONY: figures benchmarks results assets test lint types unit report lock clean-capture clean-results clean
+.PHONY: figures benchmarks paper results assets test lint types unit report lock clean-capture clean-results clean
 
 figures: .venv/complete
 	$(RUN) all_figures
@@ -20,6 +21,10 @@ figures: .venv/complete
 # Batch sizes, lengths, other implementations, compilers, identity: results/{batch,lengths,peers,compile,identity}.csv.
 benchmarks: .venv/complete
 	$(RUN) all_benchmarks
+
+# The paper: paper_figures/paper.pdf, from the tables and figures of both (docs/paper.md).
+paper: .venv/complete
+	$(RUN) paper
 
 results: .venv/complete
 	$(RUN) all_results

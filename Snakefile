@@ -123,6 +123,7 @@ include: "workflow/rules/side_tables.smk"
 include: "workflow/rules/provenance.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/traces.smk"
+include: "workflow/rules/paper.smk"
 
 
 rule all_figures:

@@ -47,6 +47,8 @@ GROUPS = {
         "summary": "raw rows of batch, lengths, peers or identity to one table, with bootstrap intervals",
         "figure": "draw one paper figure from the tables",
         "record": "write provenance.json beside a study's results",
+        "paper-numbers": "what the paper says of a study: sentences and tables, chosen by its tables",
+        "paper": "set the paper from its text, these numbers and the figures",
     },
     "by hand": {
         "inspect": "say what a folder or file is taken for, a model or data, before anything is run",

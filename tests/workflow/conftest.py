@@ -10,7 +10,7 @@ import yaml
 from tiny import main as tiny_study
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["Snakefile", "config.yaml", "envs", "profiles", "src", "workflow"]
+PARTS = ["Snakefile", "config.yaml", "envs", "paper", "profiles", "src", "workflow"]
 
 
 class Study:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from selfdraft.study.sweeps import PAPER_FIGURES
+
 ROOT = Path(__file__).resolve().parents[2]
 FULL = ["--configfile", "profiles/slurm-gh200/config.yaml"]
 SLURM = ["--workflow-profile", "profiles/slurm-gh200"]
@@ -127,6 +129,35 @@ def test_the_benchmarks_are_a_target_of_their_own(study):
         "compile": 1,
         "side_table": 4,
     }
+
+
+def test_the_paper_needs_the_study_its_benchmarks_and_the_figures_that_it_shows(study):
+    jobs = study.to_do("--cores", "2", "paper")
+    assert (jobs["paper_numbers"], jobs["paper"], jobs["results"], jobs["side_table"]) == (1, 1, 1, 3)
+    assert {name for name in jobs if name.startswith("figure_")} == {f"figure_{name}" for name in PAPER_FIGURES}
+    done = study.snakemake("--dry-run", "--printshellcmds", "paper")
+    (told,) = (shlex.split(line) for line in done.output.splitlines() if "selfdraft paper-numbers" in line)
+    assert [told[told.index(f"--{name}") + 1] for name in ("batch", "peers", "identity", "compile")] == [
+        f"results/{name}.csv" for name in ("batch", "peers", "identity", "compile")
+    ]
+    assert "--text paper " in done.output
+
+
+def test_a_study_without_benchmarks_and_figures_has_a_paper_too(study_at, tmp_path):
+    study = study_at(tmp_path / "study")
+
+    def change(config):
+        for section in ("batch", "identity", "peers", "compile"):
+            config.pop(section, None)
+        config["sweeps"] = {"own": config["sweeps"]["gamma"]}
+        for section in ("domains", "traces", "figures"):
+            config.pop(section, None)
+
+    configured(study, change)
+    jobs = study.to_do("paper")
+    assert jobs["paper"] == 1
+    assert not {name for name in jobs if name.startswith("figure_")} & {"figure_pareto", "figure_gamma"}
+    assert "side_table" not in jobs
 
 
 def test_all_results_draws_no_figure(study):

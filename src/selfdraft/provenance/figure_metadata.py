@@ -4,7 +4,7 @@ So the same tables give the same bytes, on any machine and at any time. The stan
 people; `Keywords` holds all of it as items `key=value` separated by semicolons, percent-encoded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -24,9 +24,20 @@ def metadata(figure: str, tables: Sequence[Path]) -> dict[str, str]:
     commits, hashes = (
         sorted({value for found in told for value in found.get(key, [])}) for key in ("commit", "config_hash")
     )
+    return keywords(figure, commits, hashes, {table_name(path): sha256_of(path) for path in tables})
+
+
+def keywords(
+    figure: str,
+    commits: Sequence[str],
+    hashes: Sequence[str],
+    sums: Mapping[str, str],
+    more: Sequence[tuple[str, str]] = (),
+) -> dict[str, str]:
+    """The same for what is known of the tables: `sums`, sha256 by name. `more` items stand at the end of Keywords."""
     items = [("figure", figure)]
     items += [("commit", value) for value in commits] + [("config_hash", value) for value in hashes]
-    items += sorted((SUM + table_name(path), sha256_of(path)) for path in tables)
+    items += [*sorted((SUM + name, value) for name, value in sums.items()), *more]
     subject = [f"{what} {', '.join(values)}" for what, values in (("commit", commits), ("config", hashes)) if values]
     return {
         "Title": figure.replace("_", " "),
@@ -53,11 +64,12 @@ def figure_of(path: Path) -> dict[str, Any]:
         if equals
     ]
     told = dict(items)
-    if not found.get("Creator", "").startswith("selfdraft ") or "figure" not in told:
+    creator = told.get("creator", found.get("Creator", ""))  # other programs keep their own name as Creator
+    if not creator.startswith("selfdraft ") or "figure" not in told:
         raise StudyError(f"{path}: says nothing of its provenance; a figure drawn by `selfdraft figure` does")
     return {
         "figure": told["figure"],
-        "creator": found["Creator"],
+        "creator": creator,
         "commits": [value for key, value in items if key == "commit"],
         "config_hashes": [value for key, value in items if key == "config_hash"],
         "tables": {key.removeprefix(SUM): value for key, value in items if key.startswith(SUM)},

@@ -11,7 +11,7 @@ from typing import Any
 PACKAGES = (
     *("torch", "numpy", "safetensors", "tokenizers", "jinja2", "tqdm", "pyyaml", "jsonschema", "pandas", "scipy"),
     *("matplotlib", "transformers", "datasets", "huggingface-hub", "gguf", "accelerate", "peft", "zstandard", "pypdf"),
-    *("economize", "snakemake"),
+    *("typst", "economize", "snakemake"),
 )
 DRIVER = Path("/sys/module/nvidia/version")
 

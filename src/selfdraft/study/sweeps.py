@@ -37,6 +37,9 @@ WHOLE_FIGURES = ("methods", "learning")
 TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
 ALL_FIGURES = [*FIGURES, *WHOLE_FIGURES, *TABLE_FIGURES]
 
+# Figures that the text of paper/ shows, as far as the study draws them.
+PAPER_FIGURES = ("acceptance_sweep", "pareto", "cycle_time", "predicted_speedup", "gamma")
+
 OTHERS = "others"  # the group of all drafters that are not trained
 FIXED = "fixed"  # the way of drafting that needs no entry in the config: gamma tokens, whole vocabulary
 
@@ -312,6 +315,12 @@ def any_of(names: Iterable[str]) -> str:
 def one_of(endings: Iterable[str]) -> str:
     """The pattern of a wildcard that is one of the endings of a file's name, of which one may be empty."""
     return f"(?:{'|'.join(map(re.escape, endings))})"  # an empty pattern would be none, and match anything
+
+
+def paper_figures(config: Config) -> list[str]:
+    """The figures that the paper shows."""
+    drawn = figures(config)
+    return [name for name in PAPER_FIGURES if name in drawn]
 
 
 def domains_grid(config: Config) -> dict[str, list[str]]:
