@@ -23,12 +23,14 @@ GROUPS = {
     "train drafts": {
         "capture": "keep the teacher's hidden states that the drafts are trained on",
         "train": "train drafts: several in one pass, by several processes, interrupted or not",
-        "train-drafter": "train a drafter with a layer of its own (EAGLE-3) on its own unrolled steps",
+        "train-drafter": "train a drafter with a layer of its own (EAGLE-3), or several exits together",
         "dvi": "let a draft learn from its own verifications while it serves a stream of prompts",
     },
     "measure drafts": {
         "quality": "KL, perplexity and top-1 of a draft, a row per held-out conversation",
         "vanilla": "greedy answers of the target alone, to compare drafts' answers with",
+        "evaluate-heads": "how often auxiliary heads are right, and how sure, a row per head with intervals",
+        "calibrate": "thresholds at which heads are as right as asked for, and what is promised of them",
         "acceptance": "accepted draft tokens, a row per cycle",
         "steps": "seconds of single decoding steps by context, a row a step",
         "speed": "decode times of drafts and baselines side by side, a row a run",

@@ -1,7 +1,7 @@
 """`selfdraft generate`: stream an answer, with the accepted draft tokens coloured."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfdraft.decoding.drafter import Drafter
@@ -26,6 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="draft by n-gram lookup; beside one of these two: where it finds something",
     )
+    parser.add_argument(
+        "--accuracy-level", type=float, metavar="A", help="of --checkpoint's heads: as calibrated, 0.50 … 0.95 (0.75)"
+    )
+    parser.add_argument("--rule", help="how their thresholds were chosen: learn_then_test (usual) or empirical")
     parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
     parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
@@ -178,11 +182,14 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
     from selfdraft.commands.folders import only_folder
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.drafters import drafter_of, kind_in
+    from selfdraft.drafters.adaptive_early_exit import LEVEL
     from selfdraft.drafters.exit import exit_drafter
     from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
     from selfdraft.drafters.lookup import LookupDrafter
     from selfdraft.errors import StudyError
 
+    if (args.accuracy_level is not None or args.rule) and (not args.checkpoint or kind_in(args.checkpoint) != "exits"):
+        raise StudyError("--accuracy-level, --rule: are for heads, a --checkpoint of kind exits")
     drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary)
     given = [name for name in ("checkpoint", "draft_model", "lookup") if getattr(args, name) is not None]
     if len(given) > 1 and "lookup" not in given:
@@ -200,8 +207,14 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
         ids = kept_ids(drafting, data, target.config.vocab_size)
     if args.checkpoint is not None:
         if kind := kind_in(args.checkpoint):
-            settings = {"kind": kind, "folder": args.checkpoint}
-            return drafter_of(kind, settings, target, drafting, ids), f"{kind} {Path(args.checkpoint).name}"
+            settings: dict[str, Any] = {"kind": kind, "folder": args.checkpoint}
+            told = f"{kind} {Path(args.checkpoint).name}"
+            if kind == "exits":
+                kind, settings = "adaptive_early_exit", {"kind": "adaptive_early_exit", "drafter": settings}
+                settings |= {"accuracy_level": LEVEL if args.accuracy_level is None else args.accuracy_level}
+                settings |= {"rule": args.rule} if args.rule else {}
+                told += f" at {settings['accuracy_level']:g}"
+            return drafter_of(kind, settings, target, drafting, ids), told
         exit_, config = exit_drafter(args.checkpoint, target, drafting, ids)
         return exit_, f"layer {config['layer']} {config['capacity']}"
     if args.lookup is not None:

@@ -95,8 +95,11 @@ class Session:
         self.deepen(depth)
         return self._embedded(self._parts[-1])[:, -tokens.shape[1] :]
 
-    def deepen(self, depth: int) -> None:
-        """Take all tokens held to `depth` that are not there yet, in one call for each range of layers."""
+    def deepen(self, depth: int) -> Tensor:
+        """Take all tokens held to `depth` that are not there yet, in one call for each range of layers.
+
+        Returns the newest token's state where it is then, `[batch, 1, hidden]`.
+        """
         parts = self._parts
         while (level := parts[-1].depth) < depth:
             first = next(at for at in range(len(parts)) if parts[at].depth == level)
@@ -105,6 +108,11 @@ class Session:
             offset = sum(p.tokens.shape[1] for p in parts[:first])
             part.states, part.depth = self._layers(part, goal, offset), goal
             parts[first:] = [part]
+        return self._embedded(parts[-1])[:, -1:]
+
+    def reached(self, depth: int) -> Tensor:
+        """The states at one of `depths` of this cycle's tokens that have gone so deep, `[batch, tokens, hidden]`."""
+        return _joined(self._features[depth])
 
     def verify(self, tokens: Tensor) -> Tensor:
         """Logits `[batch, gamma + 1, vocab]` after the pending and each drafted token `[batch, gamma]`.

@@ -20,20 +20,22 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-KINDS = ("lookup", "model", "eagle3", "hybrid")
+KINDS = ("lookup", "model", "eagle3", "hybrid", "exits", "adaptive_early_exit")
 
 
 class Kind(NamedTuple):
     """What a kind's file says of it: its first line, and the settings of the config's `drafters.NAME`.
 
     `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED. `trained`: a
-    stage makes it of its settings first, and the others know it by the folder that this leaves alone.
+    stage makes it of its settings first, and the others know it by the folder that this leaves alone. `files`: those
+    in its folder, if it has one, that decide what it drafts (its FILES, or the usual ones).
     """
 
     about: str
     settings: dict[str, dict[str, Any]]
     required: tuple[str, ...]
     trained: bool
+    files: tuple[str, ...]
 
     @property
     def known_by(self) -> dict[str, bool]:
@@ -41,11 +43,6 @@ class Kind(NamedTuple):
         if self.trained:
             return {"folder": True}
         return {"folder" if key == "source" else key: key in self.required for key in self.settings}
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files in its folder that decide what it drafts, if it has a folder."""
-        return ("config.json", "draft.safetensors") if self.trained else ("config.json", "model.safetensors")
 
 
 @cache
@@ -60,7 +57,9 @@ def kind_of(name: str) -> Kind:
     about = (ast.get_docstring(tree) or "").partition("\n")[0]
     required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
     trained = "TRAINED" in said and bool(ast.literal_eval(said["TRAINED"]))
-    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained)
+    usual = ("config.json", "draft.safetensors" if trained else "model.safetensors")
+    files = ast.literal_eval(said["FILES"]) if "FILES" in said else usual
+    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, files)
 
 
 def kind_in(folder: str | Path) -> str | None:
