@@ -30,8 +30,8 @@ SETTINGS = {
         "type": "string",
     },
     "accuracy_level": {
-        "description": "Share of exits that agree with the target, as calibrated: 0.50, 0.55, … 0.95 (0.75).",
-        "type": "number",
+        "description": "Share of exits that agree with the target, as calibrated (0.75).",
+        "enum": [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95],
     },
     "measure": {
         "description": "How a head is sure (entropy).",
