@@ -118,10 +118,11 @@ def sums_of(found: Sequence[Spoken], layer: int) -> tuple[list[str], Arrays]:
     said, names = said_of(found, layer)
     tokens = {name: np.concatenate([one.heads[layer][name] for one in found]) for name in found[0].heads[layer]}
     count, where = len(names), said.conversation
-    sums = {name: np.bincount(where, weights=column, minlength=count) for name, column in tokens.items()}
-    sums["tokens"] = np.bincount(where, minlength=count).astype(float)
+    sums: Arrays = {}
+    for name, column in {**tokens, "tokens": np.ones(len(where))}.items():
+        sums[name] = np.asarray(np.bincount(where, weights=column, minlength=count), dtype=np.float64)
     place = np.minimum((tokens["top_probability"] * BINS).astype(int), BINS - 1)
-    for name, column in (("sure", "top_probability"), ("agrees", "agrees"), ("correct", "correct")):
-        flat = np.bincount(where * BINS + place, weights=tokens[column], minlength=count * BINS)
-        sums[f"bin_{name}"] = flat.reshape(count, BINS)
+    for name, of in (("sure", "top_probability"), ("agrees", "agrees"), ("correct", "correct")):
+        flat = np.bincount(where * BINS + place, weights=tokens[of], minlength=count * BINS)
+        sums[f"bin_{name}"] = np.asarray(flat, dtype=np.float64).reshape(count, BINS)
     return names, sums
