@@ -18,6 +18,7 @@ from selfdraft.decoding.drafting import Tree
 from selfdraft.decoding.policy import Policy, sample
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
+from selfdraft.drafters.adaptive_early_exit import AdaptiveDrafter
 from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.hybrid import HybridDrafter
@@ -57,6 +58,12 @@ def drafter_of(kind, length="fixed", trimmed=False):
         )
     if kind == "hybrid":
         return HybridDrafter(LookupDrafter(2, 2), drafter_of("eagle3", length, trimmed), 3)
+    if kind == "adaptive":
+        exits = [perturbed_exit(TARGET, 0, "head", 0.3), perturbed_exit(TARGET, 1, "adapter", 0.3)]
+        return AdaptiveDrafter(
+            TARGET,
+            [(made.trim(kept) if trimmed else made, limit) for made, limit in zip(exits, (1.1, 1.4), strict=True)],
+        )
     draft = perturbed_exit(TARGET, 0, kind, 0.3)
     return ExitDrafter(TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt)
 
@@ -132,10 +139,10 @@ COVERING = [
 ]
 EVERY = [
     (kind, policy, gamma, length, trimmed)
-    for kind in (*CAPACITIES, "model", "lookup", "eagle3", "hybrid")
+    for kind in (*CAPACITIES, "model", "lookup", "eagle3", "hybrid", "adaptive")
     for policy in POLICIES
     for gamma in range(1, 9)
-    for length in (("fixed", "confident", "adapt") if kind != "lookup" else ("fixed",))
+    for length in (("fixed", "confident", "adapt") if kind not in ("lookup", "adaptive") else ("fixed",))
     + (("tree",) if kind in ("eagle3", "hybrid") else ())
     for trimmed in ((False, True) if kind != "lookup" else (False,))
 ]
@@ -152,6 +159,11 @@ def check(kind, policy, gamma, length, trimmed, generations=200_000, batch=ROWS)
 @pytest.mark.parametrize(("kind", "policy", "gamma", "length", "trimmed"), COVERING)
 def test_the_loop_samples_from_the_target(kind, policy, gamma, length, trimmed):
     check(kind, policy, gamma, length, trimmed, generations=12_000 if length == "tree" else 200_000)
+
+
+@pytest.mark.parametrize(("policy", "gamma", "trimmed"), [("t1", 4, False), ("t0.7", 3, True)])
+def test_tokens_that_leave_at_several_heads_sample_from_the_target(policy, gamma, trimmed):
+    check("adaptive", policy, gamma, "fixed", trimmed, generations=40_000)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -173,7 +185,7 @@ def test_every_combination_samples_from_the_target(kind, policy, gamma, length, 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("kind", [*CAPACITIES, "model", "lookup", "eagle3", "hybrid"])
+@pytest.mark.parametrize("kind", [*CAPACITIES, "model", "lookup", "eagle3", "hybrid", "adaptive"])
 def test_small_batches_at_full_size(kind, batch):
     check(kind, "t0.7", 4, "fixed", False, batch=batch)
 

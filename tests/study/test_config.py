@@ -17,6 +17,8 @@ MISSING = object()
 TREE = {"tree": {"nodes": 8, "children": 4}}
 EAGLE = {"kind": "eagle3", "features": [2, 15, 27]}
 HYBRID = {"kind": "hybrid", "drafter": "eagle"}
+EXITS = {"kind": "exits", "heads": [7, 14, 22], "capacity": "head"}
+ADAPTIVE = {"kind": "adaptive_early_exit", "drafter": "many"}
 PART = {"weight": 1, "source": {"kind": "path", "path": "x.jsonl"}}
 
 
@@ -152,6 +154,18 @@ WRONG = [
     ("drafters/h", HYBRID | {"drafter": "lookup"}, 'drafters.h.drafter: "lookup" is no drafter with a model: one of'),
     ("drafters/h", HYBRID | {"lookup": {"min_ngram": 9}}, "drafters.h.lookup.min_ngram: 9 is more than max_ngram, 4"),
     ("drafters/h", HYBRID | {"most": 0}, "drafters.h.most: 0 is not ≥ 1"),
+    ("drafters/m", EXITS | {"heads": [7, 7]}, "drafters.m.heads: layer 7 stands there 2 times; once is right"),
+    ("drafters/m", EXITS | {"num_heads": 3}, "drafters.m.heads: a list of layers, or num_heads in its place; one of"),
+    ("drafters/m", EXITS | {"capacity": "heads"}, 'drafters.m.capacity: "heads" is not known; did you mean "head"?'),
+    ("drafters/m", EXITS | {"training": {"epoch": 1}}, "drafters.m.training.epoch: unknown key; did you mean"),
+    (
+        "drafters/m",
+        {"kind": "exits", "num_heads": 3, "capacity": "head", "training": {"mode": "offline"}},
+        "drafters.m.training.mode: offline does not go with num_heads",
+    ),
+    ("drafters/a", ADAPTIVE, 'drafters.a.drafter: "many" is no drafter of kind exits: drafters has none'),
+    ("drafters/a", ADAPTIVE | {"accuracy_level": 0.42}, "drafters.a.accuracy_level: 0.42 is not known; known are 0.5,"),
+    ("drafters/a", ADAPTIVE | {"rule": "luck"}, 'drafters.a.rule: "luck" is not known; known are learn_then_test'),
     ("drafters/e", EAGLE | {"features": []}, "drafters.e.features: [] has too few entries; at least 1 must be there"),
     ("drafters/e", EAGLE | {"vocabulary": 0}, "drafters.e.vocabulary: 0 is not ≥ 1"),
     ("drafters/e", EAGLE | {"training": {"loss": "mse"}}, 'drafters.e.training.loss: "mse" is not known; known are kl'),
@@ -281,8 +295,11 @@ def test_every_mapping_of_the_schema_refuses_unknown_keys():
 
 
 def test_settings_of_the_schema_are_those_the_stages_know():
+    from selfdraft.calibration.exits import LEVELS
+    from selfdraft.calibration.measures import MEASURES
+    from selfdraft.calibration.rules import RULES
     from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS
-    from selfdraft.commands import acceptance, speed, train_drafter
+    from selfdraft.commands import acceptance, speed, train_drafter, train_exits
     from selfdraft.drafters import KINDS, kind_of
     from selfdraft.sources.data_settings import DataSettings, Part
     from selfdraft.sources.fetch import KEYS
@@ -308,6 +325,13 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert set(trained) == {"features", *train_drafter.DEFAULTS}
     assert set(trained["training"]["properties"]) == set(DrafterSettings.__dataclass_fields__)
     assert set(trained["training"]["properties"]["learning_rate"]["properties"]) == set(RATES_OF_DRAFTERS)
+    exits = drafter["allOf"][KINDS.index("exits")]["then"]["properties"]
+    assert set(exits) == {"kind", "heads", "num_heads", "capacity", *train_exits.DEFAULTS}
+    assert set(exits["training"]["properties"]) == set(Settings.__dataclass_fields__)
+    assert tuple(exits["capacity"]["enum"]) == CAPACITIES
+    assert tuple(kind_of("adaptive_early_exit").settings["accuracy_level"]["enum"]) == LEVELS
+    assert kind_of("adaptive_early_exit").settings["measure"]["enum"] == list(MEASURES)
+    assert set(kind_of("adaptive_early_exit").settings["rule"]["enum"]) == set(RULES)
     parts = set(Part.__dataclass_fields__)
     assert keys["data"] == {"name", "mixture"} | set(DataSettings.__dataclass_fields__) | parts - {"weight"}
     assert set(schema["properties"]["data"]["properties"]["mixture"]["additionalProperties"]["properties"]) == parts

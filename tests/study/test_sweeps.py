@@ -184,6 +184,35 @@ def test_a_hybrid_needs_what_its_other_drafter_needs():
     assert known["modelled"]["drafter"] == {"kind": "model", "folder": "results/target/small"}
 
 
+def test_who_asks_heads_needs_them_and_their_calibration_and_they_the_states_that_are_known_before():
+    more = {
+        "many": {"kind": "exits", "heads": [1, 3], "capacity": "head_block"},
+        "spread": {"kind": "exits", "num_heads": 3, "capacity": "head"},
+        "fast": {"kind": "adaptive_early_exit", "drafter": "many", "accuracy_level": 0.6},
+        "both": {"kind": "hybrid", "drafter": "fast"},
+        "other": {"kind": "adaptive_early_exit", "drafter": "spread"},
+    }
+    config = OTHERS | {"drafters": OTHERS["drafters"] | more, "training": {"mode": "online"}}
+    config["sweeps"] = {"both": {"drafter": ["both", "other"], "gamma": [4], "policy": ["greedy"]}}
+    assert list(sweeps.drafters_in_use(config)) == ["many", "spread"]
+    files = sweeps.drafter_files(config, sweeps.points(config))
+    made = {
+        f"results/drafters/{name}/{file}"
+        for name in ("many", "spread")
+        for file in ("config.json", "aux_heads.safetensors", "calibration.json")
+    }
+    assert made <= set(files)
+    assert sweeps.depths_by_drafter(config) == {"many": [1, 3], "spread": []}  # a head_block reads its layer's input
+    assert sweeps.captured_depths(config) == [1, 3]
+    assert sweeps.captured_splits(config) == ["train", "validation", "held_out"]
+    assert sweeps.drafters_by_weights(config) == {"draft": [], "aux_heads": ["many", "spread"]}
+    known = json.loads(sweeps.drafter_settings(config))
+    heads = {"kind": "exits", "folder": "results/drafters/many"}
+    assert known["both"]["drafter"] == {"kind": "adaptive_early_exit", "accuracy_level": 0.6, "drafter": heads}
+    config["sweeps"] = {"other": {"drafter": ["other"], "gamma": [4], "policy": ["greedy"]}}
+    assert sweeps.captured_splits(config) == ["held_out"]
+
+
 def test_sections_choose_their_points_and_identity_only_greedy_ones():
     chosen = sweeps.identity_points(OTHERS)
     assert {point.policy for point in chosen} == {"greedy"}

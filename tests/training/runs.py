@@ -32,11 +32,11 @@ def command(*words):
     return [sys.executable, "-m", "selfdraft", *map(str, words)]
 
 
-def prepare(folder, **target):
+def prepare(folder, data=DATA, **target):
     """A target, its data and its captured states in `folder`."""
     tiny_target(folder / "target", **target)
     source = {"kind": "path", "path": str(tiny_conversations(folder / "conversations.json"))}
-    words = ["--name", "tiny", "--source", json.dumps(source), "--settings", json.dumps(DATA)]
+    words = ["--name", "tiny", "--source", json.dumps(source), "--settings", json.dumps(data)]
     dispatch_stage(
         "data", *words, "--target", folder / "target", "--out-dir", folder / "data", "--cache-dir", folder / "cache"
     )

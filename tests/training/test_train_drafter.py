@@ -139,7 +139,7 @@ def test_stopped_by_ctrl_c_and_started_again_it_ends_the_same(study):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "lookup"}, "drafters.eagle.kind: found 'lookup', eagle3 is what is trained here"),
+        ({"kind": "lookup"}, "drafters.eagle.kind: found 'lookup', eagle3 or exits is what is trained here"),
         ({"features": [1, 5]}, "drafters.eagle.features: 5 is not a depth of the target (0…4)"),
         ({"features": "all"}, "drafters.eagle.features: found 'all', a list of depths like [2, 15, 27] is right"),
         ({"vocabulary": 5000}, "drafters.eagle.vocabulary: 5000 tokens asked, the target has"),

@@ -227,35 +227,41 @@ def test_pages_of_traces_need_one_draft_alone(study_at, tmp_path):
     assert not {"acceptance", "speed", "quality"} & set(jobs)
 
 
-def test_a_drafter_with_a_layer_of_its_own_is_trained_once_on_the_states_that_it_fuses(study_at, tmp_path):
+def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read(study_at, tmp_path):
     study = study_at(tmp_path / "study")
     configured(study, lambda config: None)
     before = study.to_do("all_results")
     eagle = {"kind": "eagle3", "features": [2, 15, 27], "training": {"ttt_length": 3}}
     assert (before["questions"], before["regenerate"], before["train_drafter"]) == (1, 1, 1)
+    heads = {"kind": "exits", "heads": [4, 12], "capacity": "norm"}
 
     def change(config):
         config["drafters"]["eagle"] = eagle  # in place of one that learns from the target's own answers
         config["drafters"]["unused"] = eagle | {"features": [9]}
-        config["sweeps"]["eagle"] = {"drafter": ["eagle"], "gamma": [3, 4], "policy": ["greedy"]}
+        config["drafters"] |= {"many": heads, "fast": {"kind": "adaptive_early_exit", "drafter": "many"}}
+        config["sweeps"]["eagle"] = {"drafter": ["eagle", "fast"], "gamma": [3, 4], "policy": ["greedy"]}
 
     configured(study, change)
     jobs = study.to_do("all_results")
-    assert (jobs["train_drafter"], jobs["capture"]) == (1, 1)
+    assert (jobs["train_drafter"], jobs["train_exits"], jobs["calibrate"], jobs["capture"]) == (1, 1, 1, 1)
     assert not {"questions", "regenerate"} & set(jobs)
     done = study.snakemake("--dry-run", "--printshellcmds", "all_results")
-    lines = [line for line in done.output.splitlines() if "selfdraft train-drafter" in line]
-    (words,) = (shlex.split(line) for line in lines if "--name eagle " in line)
-    assert json.loads(words[words.index("--settings") + 1]) == eagle
-    assert words[words.index("--out-dir") + 1] == "results/drafters/eagle"
+    for name, made in {"eagle": eagle, "many": heads}.items():
+        said = f"--out-dir results/drafters/{name}"
+        (words,) = (shlex.split(line) for line in done.output.splitlines() if said in line)
+        assert json.loads(words[words.index("--settings") + 1]) == made
+    (calibrate,) = (line for line in done.output.splitlines() if "selfdraft calibrate " in line)
+    assert "--drafter results/drafters/many " in calibrate
     for stage in ("acceptance", "speed", "steps"):
         lines = [line for line in done.output.splitlines() if f"selfdraft {stage} " in line and '"eagle"' in line]
         assert lines
         told = json.loads(shlex.split(lines[0])[shlex.split(lines[0]).index("--drafters") + 1])
         assert told["eagle"] == {"kind": "eagle3", "folder": "results/drafters/eagle"}
+        assert told["fast"]["drafter"] == {"kind": "exits", "folder": "results/drafters/many"}
     (results,) = (line for line in done.output.splitlines() if "selfdraft results " in line)
-    assert "results/drafters/eagle " in results
+    assert "--drafters results/drafters/eagle results/drafters/many " in results
     assert "/depth27.safetensors" in done.output
+    assert "/depth13.safetensors" in done.output
     assert "/depth9.safetensors" not in done.output
 
 

@@ -108,6 +108,8 @@ rule train_drafter:
         "results/logs/train_drafter/{drafter}.log",
     benchmark:
         "results/benchmarks/train_drafter/{drafter}.tsv"
+    wildcard_constraints:
+        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["draft"]),
     conda:
         ENVIRONMENT
     threads: workflow.cores
@@ -132,3 +134,53 @@ rule train_drafter:
         " --name {wildcards.drafter:q} --settings {params.settings:q} --state {params.state:q}"
         " --save-steps {resources.save_steps} --dataset {params.dataset:q} --config-hash {params.config_hash}"
         " --commit $commit --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+
+
+# Several exits together, in one file of weights.
+use rule train_drafter as train_exits with:
+    output:
+        weights="results/drafters/{drafter}/aux_heads.safetensors",
+        config="results/drafters/{drafter}/config.json",
+        log="results/drafters/{drafter}/train_log.jsonl",
+    log:
+        "results/logs/train_exits/{drafter}.log",
+    benchmark:
+        "results/benchmarks/train_exits/{drafter}.tsv"
+    wildcard_constraints:
+        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["aux_heads"]),
+
+
+rule calibrate:
+    """Thresholds of heads, and what is promised of them, on held-out conversations."""
+    input:
+        target=rules.target.output.config,
+        weights=rules.target.output.weights,
+        data=rules.data.output.index,
+        sequences=rules.data.output.sequences,
+        heads=rules.train_exits.output.weights,
+        drafter=rules.train_exits.output.config,
+        code=code_digests.code_of("calibrate"),
+    output:
+        "results/drafters/{drafter}/calibration.json",
+    log:
+        "results/logs/calibrate/{drafter}.log",
+    benchmark:
+        "results/benchmarks/calibrate/{drafter}.tsv"
+    wildcard_constraints:
+        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["aux_heads"]),
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        folder=subpath(input.drafter, parent=True),
+    message:
+        "Calibrate the heads of {wildcards.drafter}"
+    shell:
+        "python -m selfdraft calibrate --target {params.target:q} --data {params.data:q} --drafter {params.folder:q}"
+        " --threads {threads} --out {output:q} > {log} 2>&1"

@@ -34,6 +34,10 @@ def add_drafter(parser: argparse.ArgumentParser, otherwise: str) -> None:
         metavar="N",
         help="draft by n-gram lookup; beside one of these two: where it finds something",
     )
+    parser.add_argument(
+        "--accuracy-level", type=float, metavar="A", help="of --checkpoint's heads: as calibrated, 0.50 … 0.95 (0.75)"
+    )
+    parser.add_argument("--rule", help="how their thresholds were chosen: learn_then_test (usual) or empirical")
     parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
     parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
@@ -63,12 +67,15 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     from selfdraft.commands.folders import only_folder
     from selfdraft.decoding.drafting import Drafting, Tree
     from selfdraft.drafters import drafter_of, kind_in
+    from selfdraft.drafters.adaptive_early_exit import LEVEL
     from selfdraft.drafters.exit import exit_drafter
     from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
     from selfdraft.drafters.lookup import LookupDrafter
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.rows import checkpoint_settings
 
+    if (args.accuracy_level is not None or args.rule) and (not args.checkpoint or kind_in(args.checkpoint) != "exits"):
+        raise StudyError("--accuracy-level, --rule: are for heads, a --checkpoint of kind exits")
     tree = Tree(*args.tree) if args.tree else None
     drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary, tree)
     way = {"drafting": "fixed" if drafting == Drafting("options") else "options"}
@@ -92,8 +99,14 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
         return Chosen(exit_, f"layer {config['layer']} {config['capacity']}", checkpoint_settings(config) | way)
     if args.checkpoint is not None:
         kind, folder = kind_in(args.checkpoint), args.checkpoint
-        made, name = {"kind": kind, "folder": folder}, Path(folder).name
+        made: dict[str, Any] = {"kind": kind, "folder": folder}
+        name = Path(folder).name
         told = f"{kind} {name}"
+        if kind == "exits":
+            made = {"kind": "adaptive_early_exit", "drafter": made}
+            made |= {"accuracy_level": LEVEL if args.accuracy_level is None else args.accuracy_level}
+            made |= {"rule": args.rule} if args.rule else {}
+            told += f" at {made['accuracy_level']:g}"
     elif args.lookup is not None:
         made, name = {"kind": "lookup", "max_ngram": args.lookup}, "lookup"
         told = f"lookup of up to {args.lookup} tokens"

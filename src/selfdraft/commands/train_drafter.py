@@ -1,8 +1,9 @@
-"""`selfdraft train-drafter`: a drafter with a layer of its own, trained on its own unrolled steps."""
+"""`selfdraft train-drafter`: a drafter with a layer of its own, on its own unrolled steps; or exits together."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from selfdraft.commands import train_exits
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.errors import StudyError
 
@@ -22,13 +23,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
     parser.add_argument(
-        "--capture", required=True, help="folder made by `selfdraft capture` with the depths that are fused"
+        "--capture",
+        help="folder made by `selfdraft capture` with the depths that are read; not needed for exits with mode online",
     )
     parser.add_argument("--name", default="eagle3", help="the drafter's name in the config's `drafters`")
     parser.add_argument(
         "--settings",
         required=True,
-        help='its entry there as JSON: {"kind": "eagle3", "features": [2, 15, 27], "vocabulary": 8192, "training": {}}',
+        help='its entry there as JSON: {"kind": "eagle3", "features": [2, 15, 27], "vocabulary": 8192, "training": {}} '
+        'or {"kind": "exits", "heads": [7, 14, 22], "capacity": "head", "training": {}}',
     )
     parser.add_argument("--dataset", default="", help="name of the data, for the tables")
     parser.add_argument("--config-hash", default="", help="hash of the study's config, for provenance")
@@ -44,8 +47,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
     """The entry with its defaults. Raises StudyError for a kind that is not trained so, a missing or an unknown key."""
     kind = settings.get("kind")
+    if kind == "exits":
+        return train_exits.checked(settings, name)
     if kind != "eagle3":
-        raise StudyError(f"drafters.{name}.kind: found {kind!r}, eagle3 is what is trained here")
+        raise StudyError(f"drafters.{name}.kind: found {kind!r}, eagle3 or exits is what is trained here")
     known = {"kind", "features", *DEFAULTS}
     if unknown := sorted(set(settings) - known):
         raise StudyError(f"drafters.{name}.{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")
@@ -60,12 +65,24 @@ def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
+    from selfdraft.commands.settings import json_option
+
+    raw = checked(json_option(args.settings, "--settings"), args.name)
+    if args.save_minutes < 0 or args.save_steps < 0:
+        raise StudyError("--save-minutes, --save-steps: a number ≥ 0 is right")
+    if raw["kind"] == "exits":
+        train_exits.train(args, raw)
+    else:
+        train(args, raw)
+
+
+def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
+    """Train the EAGLE-3 drafter of a checked entry and write its folder; taken up from `--state`."""
     from contextlib import ExitStack
     from pathlib import Path
 
     import torch
 
-    from selfdraft.commands.settings import json_option
     from selfdraft.commands.train import FILES, Asked, following, log_beside, log_in, terminated
     from selfdraft.files import whole_folder, write_json
     from selfdraft.models.eagle3 import check_features, save_eagle3, untrained_eagle3
@@ -83,10 +100,9 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.training.states import CapturedStates
     from selfdraft.training.trackers import all_of
 
-    raw = checked(json_option(args.settings, "--settings"), args.name)
     settings = DrafterSettings.from_dict(raw["training"])
-    if args.save_minutes < 0 or args.save_steps < 0:
-        raise StudyError("--save-minutes, --save-steps: a number ≥ 0 is right")
+    if args.capture is None:
+        raise StudyError("--capture: missing; the folder with the states that are fused")
     target = start(args.target, settings.dtype, args.device, args.threads)
     last, vocab = target.config.n_layers, target.config.vocab_size
     check_features(raw["features"], last, f"drafters.{args.name}.features")

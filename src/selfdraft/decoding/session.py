@@ -98,19 +98,20 @@ class Session:
         that have not gone as deep go there first.
         """
         self._append(tokens)
-        self.deepen(depth)
+        self._deepen(depth)
         return self._embedded(self._parts[-1])[:, -tokens.shape[1] :]
 
-    def deepen(self, depth: int) -> None:
-        """Take all tokens held to `depth` that are not there yet, in one call for each range of layers."""
-        parts = self._parts
-        while (level := parts[-1].depth) < depth:
-            first = next(at for at in range(len(parts)) if parts[at].depth == level)
-            goal = min(depth, parts[first - 1].depth) if first else depth
-            part = self._merged(parts[first:])
-            offset = sum(p.tokens.shape[1] for p in parts[:first])
-            part.states, part.depth = self._layers(part, goal, offset), goal
-            parts[first:] = [part]
+    def deepen(self, depth: int) -> Tensor:
+        """Take all tokens held to `depth` that are not there yet, in one call for each range of layers.
+
+        Returns the newest token's state where it is then, `[batch, 1, hidden]`.
+        """
+        self._deepen(depth)
+        return self._embedded(self._parts[-1])[:, -1:]
+
+    def reached(self, depth: int) -> Tensor:
+        """The states at one of `depths` of this cycle's tokens that have gone so deep, `[batch, tokens, hidden]`."""
+        return _joined(self._features[depth])
 
     def verify(self, tokens: Tensor) -> Tensor:
         """Logits `[batch, gamma + 1, vocab]` after the pending and each drafted token `[batch, gamma]`.
@@ -124,7 +125,7 @@ class Session:
         if done < width:
             self._append(torch.cat((self.pending, tokens), dim=1)[:, done:])
         level = self._parts[0].depth
-        self.deepen(level)
+        self._deepen(level)
         whole = self._merged(self._parts)
         self._parts = [whole]
         if level in self._features and whole.states is not None:
@@ -216,6 +217,17 @@ class Session:
             self.lengths[row] += len(tokens)
         self._parts = []
         self._features = {depth: [] for depth in self.depths}
+
+    def _deepen(self, depth: int) -> None:
+        """Take all tokens held to `depth` that are not there yet, deeper ones of them first."""
+        parts = self._parts
+        while (level := parts[-1].depth) < depth:
+            first = next(at for at in range(len(parts)) if parts[at].depth == level)
+            goal = min(depth, parts[first - 1].depth) if first else depth
+            part = self._merged(parts[first:])
+            offset = sum(p.tokens.shape[1] for p in parts[:first])
+            part.states, part.depth = self._layers(part, goal, offset), goal
+            parts[first:] = [part]
 
     def _append(self, tokens: Tensor) -> None:
         """More tokens of the draft, at depth 0."""

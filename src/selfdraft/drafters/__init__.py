@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-KINDS = ("lookup", "model", "eagle3", "hybrid")
+KINDS = ("lookup", "model", "eagle3", "hybrid", "exits", "adaptive_early_exit")
 
 
 class Kind(NamedTuple):
@@ -36,6 +36,7 @@ class Kind(NamedTuple):
     required: tuple[str, ...]
     trained: bool
     trees: bool
+    files: tuple[str, ...]
 
     @property
     def known_by(self) -> dict[str, bool]:
@@ -43,11 +44,6 @@ class Kind(NamedTuple):
         if self.trained:
             return {"folder": True}
         return {"folder" if key == "source" else key: key in self.required for key in self.settings}
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files in its folder that decide what it drafts, if it has a folder."""
-        return ("config.json", "draft.safetensors") if self.trained else ("config.json", "model.safetensors")
 
 
 @cache
@@ -62,7 +58,9 @@ def kind_of(name: str) -> Kind:
     about = (ast.get_docstring(tree) or "").partition("\n")[0]
     required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
     trained, trees = (name in said and bool(ast.literal_eval(said[name])) for name in ("TRAINED", "TREES"))
-    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees)
+    usual = ("config.json", "draft.safetensors" if trained else "model.safetensors")
+    files = ast.literal_eval(said["FILES"]) if "FILES" in said else usual
+    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees, files)
 
 
 def kind_in(folder: str | Path) -> str | None:

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from selfdraft.drafters import kind_of
 from selfdraft.errors import StudyError
 from selfdraft.study.schema import SCHEMA, read_schema
-from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES, trained_drafters
+from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES, heads_online, trained_drafters
 
 TYPES = {
     "object": "a mapping (key: value)",
@@ -110,7 +110,12 @@ def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -
         for position, layer in enumerate(sweep.get("layer", [])):
             _check_layer(layer, layers, f"{path}: sweeps.{name}.layer.{position}")
     for name, made in trained_drafters(config).items():
-        for position, depth in enumerate(made["features"]):
+        for position, layer in enumerate(made.get("heads", [])):
+            _check_layer(layer, layers, f"{path}: drafters.{name}.heads.{position}")
+        if "num_heads" in made and made["num_heads"] >= layers:
+            where = f"{path}: drafters.{name}.num_heads"
+            raise StudyError(f"{where}: {made['num_heads']} heads asked, the target has room for 1…{layers - 1}")
+        for position, depth in enumerate(made.get("features", [])):
             if depth > layers:
                 where = f"{path}: drafters.{name}.features.{position}"
                 raise StudyError(f"{where}: {depth} is not a depth of the target (0…{layers})")
@@ -334,17 +339,38 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
             fit = [known for known, found in drafters.items() if found["kind"] not in ("hybrid", "lookup")]
             told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
             yield f"drafters.{name}.drafter: {_shown(made['drafter'])} is no drafter with a model: {told}"
+    for name, made in drafters.items():
+        if made["kind"] == "adaptive_early_exit" and drafters.get(made["drafter"], {}).get("kind") != "exits":
+            fit = [known for known, found in drafters.items() if found["kind"] == "exits"]
+            told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
+            yield f"drafters.{name}.drafter: {_shown(made['drafter'])} is no drafter of kind exits: {told}"
     for name, made in trained_drafters(config).items():
-        where, features = f"drafters.{name}", made["features"]
-        if features != sorted(set(features)):
-            yield f"{where}.features: found {features}, ascending depths of the target are right"
+        where = f"drafters.{name}"
         if "train" not in data["splits"]:
             yield f"{where}: is trained; data.splits {data['splits']} leaves nothing to train it on"
+        if made["kind"] == "exits":
+            yield from _heads_contradictions(where, made)
+            continue
+        features = made["features"]
+        if features != sorted(set(features)):
+            yield f"{where}.features: found {features}, ascending depths of the target are right"
         if made.get("answers") == "regenerated" and "answers" not in config:
             yield f"{where}.answers: regenerated needs the section answers, which says how; it is missing"
         steps, length = made.get("training", {}).get("ttt_length", 1), data.get("sequence_length", math.inf)
         if steps + 2 > length:
             yield f"{where}.training.ttt_length: {steps} steps do not fit into data.sequence_length, {length}"
+
+
+def _heads_contradictions(where: str, made: dict[str, Any]) -> Iterable[str]:
+    """Heads named twice, in both ways or in none, or captured before anybody knows where they are."""
+    if ("heads" in made) == ("num_heads" in made):
+        yield f"{where}.heads: a list of layers, or num_heads in its place; one of the two is right"
+    heads = made.get("heads", [])
+    twice = next((layer for layer in heads if heads.count(layer) > 1), None)
+    if twice is not None:
+        yield f"{where}.heads: layer {twice} stands there {heads.count(twice)} times; once is right"
+    if "num_heads" in made and not heads_online(made):
+        yield f"{where}.training.mode: offline does not go with num_heads, whose layers are captured before; list heads"
 
 
 def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str], ways: list[str]) -> Iterable[str]:

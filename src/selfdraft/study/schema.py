@@ -26,7 +26,13 @@ def read_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     capacity = schema["properties"]["sweeps"]["additionalProperties"]["properties"]["capacity"]
     capacity["description"] += f" {described()}."
     capacity["items"] = {"enum": list(CAPACITIES)}
-    schema["properties"]["drafters"]["additionalProperties"] = drafters.schema()
+    schema["properties"]["drafters"]["additionalProperties"] = made = drafters.schema()
+    of_exits = made["allOf"][drafters.KINDS.index("exits")]["then"]["properties"]
+    of_exits["capacity"] |= {"enum": list(CAPACITIES)}
+    # The same keys; what an entry leaves out has the stage's own default, which is none of the entry.
+    of_exits["training"]["properties"] = {
+        key: {name: value for name, value in rule.items() if name != "default"} for key, rule in training.items()
+    }
     return schema
 
 

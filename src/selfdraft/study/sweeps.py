@@ -387,10 +387,12 @@ def trained_folders(config: Config) -> list[str]:
 
 
 def drafting_with(config: Config, chosen: Iterable[Point]) -> set[str]:
-    """The names of the drafters, other than exits, that some points draft with; a hybrid's other drafter too."""
+    """The names of the drafters, other than exits, that some points draft with, and of those that these name."""
     used = {point.draft.name for point in chosen if isinstance(point.draft, Other)}
     made = config.get("drafters", {})
-    return used | {made[name]["drafter"] for name in used if "drafter" in made[name]}
+    while more := {made[name]["drafter"] for name in used if "drafter" in made[name]} - used:
+        used |= more
+    return used
 
 
 def drafter_files(config: Config, chosen: Iterable[Point]) -> list[str]:
@@ -454,16 +456,46 @@ def taught_by(config: Config) -> dict[str, dict[str, Any]]:
             "index": f"{text}/index.json",
             "sequences": [f"{text}/{split}.safetensors" for split in splits if f"{split}_tokens" in config["data"]],
             "capture": f"{states}/capture.json",
-            "states": [f"{states}/depth{depth}.safetensors" for depth in made["features"]],
+            "states": [f"{states}/depth{depth}.safetensors" for depth in made.get("features", depths_read(made))],
         }
     return found
 
 
+def heads_online(made: dict[str, Any]) -> bool:
+    """Whether an entry of kind exits is trained on states that are computed in every step."""
+    usual = "offline" if "heads" in made else "online"
+    return bool(made.get("training", {}).get("mode", usual) == "online")
+
+
+def depths_read(made: dict[str, Any]) -> list[int]:
+    """The depths whose captured states a trained drafter learns from: those it fuses, or those of its heads.
+
+    None if it learns from the target's own answers, whose states are kept elsewhere.
+    """
+    if made["kind"] != "exits":
+        return [] if made.get("answers") == "regenerated" else list(made["features"])
+    if heads_online(made):
+        return []
+    return sorted({shared_depth(layer, made["capacity"]) for layer in made["heads"]})
+
+
+def depths_by_drafter(config: Config) -> dict[str, list[int]]:
+    """The depths whose captured states each trained drafter learns from."""
+    return {name: depths_read(made) for name, made in trained_drafters(config).items()}
+
+
 def captured_depths(config: Config) -> list[int]:
     """The depths whose states are kept for all that is trained on the data's answers, ascending, without repeats."""
-    own = regenerating(config)
-    fused = (depth for name, made in drafters_in_use(config).items() if name not in own for depth in made["features"])
-    return sorted({*depths(checkpoints(config)), *fused})
+    read = (depth for made in drafters_in_use(config).values() for depth in depths_read(made))
+    return sorted({*depths(checkpoints(config)), *read})
+
+
+def drafters_by_weights(config: Config) -> dict[str, list[str]]:
+    """The names of the trained drafters by what their weights' file is called: draft or aux_heads."""
+    named: dict[str, list[str]] = {"draft": [], "aux_heads": []}
+    for name, made in trained_drafters(config).items():
+        named["aux_heads" if made["kind"] == "exits" else "draft"].append(name)
+    return named
 
 
 def drafter_hash(config: Config, name: str) -> str:
@@ -496,10 +528,10 @@ def offline(config: Config) -> bool:
 def captured_splits(config: Config) -> list[str]:
     """The splits whose states are kept: those that are trained on, where that is done offline, and the held-out one.
 
-    Drafters are trained offline always, those with answers of their own on other states.
+    Drafters are trained offline, but for heads that are not; those with answers of their own on other states.
     """
-    here = set(drafters_in_use(config)) - set(regenerating(config))
-    return ["train", "validation", "held_out"] if offline(config) or here else ["held_out"]
+    read = any(depths_read(made) for made in drafters_in_use(config).values())
+    return ["train", "validation", "held_out"] if offline(config) or read else ["held_out"]
 
 
 def states(config: Config) -> list[str]:
@@ -515,7 +547,7 @@ def teacher_files(config: Config) -> list[str]:
 def drafter_settings(config: Config) -> str:
     """The config's `drafters` as JSON; a model, or what is trained, is known to stages by its folder.
 
-    A hybrid holds what it drafts with.
+    A hybrid holds what it drafts with, as does what asks heads.
     """
     ours, drafters = trained_drafters(config), config.get("drafters", {})
 

@@ -16,6 +16,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     target = parameters.get(config["target"]["name"], 1.0)
     data, training = config["data"], config["training"]
     points, drafts = sweeps.points(config), len(sweeps.checkpoints(config))
+    used = sweeps.drafters_in_use(config).values()
     elsewhere = sweeps.points_for(config, "domains")
     others = sweeps.sets(config).values()
     answered = sum(made.get("prompts", 0) for made in others)
@@ -33,9 +34,11 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "capture": target * sum(data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)),
         "domain_capture": target * read,
         "train": target * drafts * taught,
-        "train_drafter": target * sum(_read(config, made) for made in sweeps.drafters_in_use(config).values()),
+        "train_drafter": target * sum(_read(config, made) for made in used if made["kind"] != "exits"),
+        "train_exits": target * sum(_read(config, made) for made in used if made["kind"] == "exits"),
         "questions": float(config["answers"]["questions"] if sweeps.regenerating(config) else 0),
         "regenerate": target * (config["answers"]["questions"] if sweeps.regenerating(config) else 0),
+        "calibrate": target * sum(made["kind"] == "exits" for made in used) * data.get("held_out_tokens", 0),
         "quality": target * drafts * data.get("held_out_tokens", 0),
         "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
         "vanilla": new * (prompts + answered),
@@ -50,11 +53,12 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
 
 
 def _read(config: Config, drafter: Mapping[str, Any]) -> float:
-    """Tokens that a trained drafter's unrolled steps read."""
+    """Tokens that a trained drafter's unrolled steps read, or its heads."""
     training = drafter.get("training", {})
+    each = len(drafter.get("heads", [])) or drafter.get("num_heads", 0) or training.get("ttt_length", 4)
     own = drafter.get("answers") == "regenerated"
     text = config["answers"]["questions"] if own else config["data"].get("train_tokens", 0)
-    return float(text * training.get("epochs", 1) * training.get("ttt_length", 4))
+    return float(text * training.get("epochs", 1) * each)
 
 
 def _beside(config: Config, target: float) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Thresholds of exits, and what is promised of them: numbers alone, no torch."""

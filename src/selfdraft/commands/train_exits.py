@@ -1,0 +1,147 @@
+"""What `selfdraft train-drafter` does for kind `exits`: several exits trained together, in one folder."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from selfdraft.errors import StudyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from selfdraft.training.states import States
+
+DEFAULTS: dict[str, Any] = {"T": 1.0, "training": {}}
+FILES = ("aux_heads.safetensors", "config.json", "train_log.jsonl", "calibration.json")
+
+
+def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """The entry of the config's `drafters` with its defaults. Raises StudyError for a missing, unknown or wrong key."""
+    where = f"drafters.{name}"
+    known = {"kind", "heads", "num_heads", "capacity", *DEFAULTS}
+    if unknown := sorted(set(settings) - known):
+        raise StudyError(f"{where}.{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")
+    if ("heads" in settings) == ("num_heads" in settings):
+        raise StudyError(f"{where}.heads: a list of layers, or num_heads in its place; one of the two is right")
+    heads, count = settings.get("heads", []), settings.get("num_heads", 1)
+    if not isinstance(heads, list) or any(type(layer) is not int for layer in heads):
+        raise StudyError(f"{where}.heads: found {heads!r}, a list of layers like [7, 14, 22] is right")
+    if type(count) is not int:
+        raise StudyError(f"{where}.num_heads: found {count!r}, a whole number ≥ 1 is right")
+    if not isinstance(settings.get("capacity"), str):
+        raise StudyError(f"{where}.capacity: missing; it must be set")
+    found = DEFAULTS | settings
+    if type(found["T"]) not in (int, float):
+        raise StudyError(f"{where}.T: found {found['T']!r}, a number > 0 is right")
+    if not isinstance(found["training"], dict):
+        raise StudyError(f"{where}.training: found {found['training']!r}, settings by key are right")
+    # States of heads whose layers nobody has listed are not captured before.
+    mode = {"mode": "offline" if "heads" in settings else "online"}
+    return found | {"training": mode | found["training"]}
+
+
+def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
+    """Train the heads of a checked entry and write their folder; taken up from `--state` after an interruption."""
+    import json
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    import torch
+
+    from selfdraft.commands.train import Asked, following, log_beside, log_in, terminated
+    from selfdraft.files import whole_folder, write_json
+    from selfdraft.models.exit import check_capacity, target_identity, untrained_exit
+    from selfdraft.models.exits import check_heads, save_exits, spread
+    from selfdraft.models.runtime import start
+    from selfdraft.models.vocabulary import most_frequent
+    from selfdraft.provenance import is_dirty
+    from selfdraft.provenance.surroundings import machine, packages
+    from selfdraft.sequences import read_counts, read_sequences
+    from selfdraft.training.capture import read_states, text_digest
+    from selfdraft.training.interruption import Stopped
+    from selfdraft.training.saved import Saving
+    from selfdraft.training.settings import Settings
+    from selfdraft.training.states import CapturedStates, ComputedStates
+    from selfdraft.training.trackers import all_of
+    from selfdraft.training.trainer import Trainer
+
+    where = f"drafters.{args.name}"
+    settings = Settings.from_dict(raw["training"])
+    settings.objective_at(raw["T"])
+    check_capacity(raw["capacity"], f"{where}.capacity")
+    if settings.mode == "offline" and args.capture is None:
+        raise StudyError("--capture: missing; mode offline trains on captured states (or choose mode online)")
+    target = start(args.target, settings.dtype, args.device, args.threads)
+    last, vocab = target.config.n_layers, target.config.vocab_size
+    heads = sorted(raw["heads"]) if "heads" in raw else spread(raw["num_heads"], last, f"{where}.num_heads")
+    check_heads(heads, last, f"{where}.heads")
+    drafts = [
+        untrained_exit(target, layer, raw["capacity"], torch.float32, settings.ranks, settings.seed) for layer in heads
+    ]
+    sequences = {split: read_sequences(args.data, split) for split in ("train", "validation")}
+    words = None
+    if settings.loss_vocabulary:
+        counts = read_counts(args.data, vocab)
+        words = most_frequent(counts, settings.loss_vocabulary, f"{where}.training.loss_vocabulary")
+
+    def states(split: str) -> "States":
+        text = sequences[split]
+        if settings.mode == "online":
+            return ComputedStates(text, target, target)
+        depths = {*(draft.depth for draft in drafts), last}
+        by_depth = {depth: read_states(args.capture, depth, split, target, text) for depth in depths}
+        return CapturedStates(text, by_depth, by_depth[last], target)
+
+    identities = {
+        "target": target_identity(target),
+        "text": {split: text_digest(text) for split, text in sequences.items()},
+    }
+    with ExitStack() as stack:
+        folder = stack.enter_context(whole_folder(args.out_dir, FILES))
+        beside = log_beside(args.state, args.name, 1) if args.state else None
+        log = all_of([log_in(folder, stack), *following(beside, stack)])
+
+        def log_of(layer: int) -> "Callable[[str], object]":
+            return lambda line: log(json.dumps({"layer": layer} | json.loads(line)))
+
+        trainer = Trainer(
+            *(target, target, drafts, [float(raw["T"])] * len(drafts), states("train"), states("validation")),
+            *(settings, [log_of(layer) for layer in heads]),
+            words=words,
+        )
+        saving = None
+        if args.state:
+            run = {"drafter": raw, "heads": heads, **identities}
+            saving = Saving(Path(args.state), run, args.save_steps, 60 * args.save_minutes)
+        try:
+            summaries = trainer.run(saving, asked := Asked())
+        except Stopped as stopped:
+            kept = f"state saved in {args.state}; start again to go on" if stopped.saved else "nothing was saved"
+            message = f"stopped after step {stopped.step} of {len(trainer.plan)}; {kept}"
+            raise SystemExit(terminated(message, asked.signal, "train-drafter")) from None
+        save_exits(drafts, folder)
+        parameters = sum(tensor.numel() for draft in drafts for tensor in draft.named_tensors().values())
+        config: dict[str, Any] = {
+            "kind": raw["kind"],
+            "drafter": args.name,
+            "heads": heads,
+            "capacity": raw["capacity"],
+            "T": float(raw["T"]),
+            "objective": settings.objective,
+            "seed": settings.seed,
+            "dataset": args.dataset,
+            "trained_parameters": parameters,
+            "trained_bytes": 2 * parameters,
+            "training_tokens": summaries[0]["tokens"],
+            **identities,
+            "settings": raw,
+            "summaries": {f"layer{layer}": summary for layer, summary in zip(heads, summaries, strict=True)},
+            "commit": args.commit,
+            "config_hash": args.config_hash,
+            "torch": torch.__version__,
+            "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
+        }
+        write_json(folder / "config.json", config)
+    if saving is not None:
+        saving.remove()
+    if beside is not None:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""Several exits of the target, trained together; alone it drafts as adaptive_early_exit does at its usual settings."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from selfdraft.decoding.drafting import Drafting
+from selfdraft.models.llama import Llama
+
+if TYPE_CHECKING:
+    from selfdraft.drafters.adaptive_early_exit import AdaptiveDrafter
+
+TRAINED = True
+FILES = ("config.json", "aux_heads.safetensors", "calibration.json")
+SETTINGS = {
+    "heads": {
+        "description": "Layers that there is a head after, counted from 0; or num_heads in its place.",
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "integer", "minimum": 0},
+    },
+    "num_heads": {
+        "description": "In place of heads: so many, evenly spread (3: at a quarter, a half and three quarters).",
+        "type": "integer",
+        "minimum": 1,
+    },
+    "capacity": {"description": "What is trained of each head, as of any exit.", "type": "string"},
+    "T": {"description": "Temperature of the KL (1.0).", "type": "number", "exclusiveMinimum": 0},
+    "training": {
+        "description": "How the heads are trained: keys of the section training, each with its default there; mode "
+        "is online where num_heads stands, for layers that nobody has listed are not captured before.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {},
+    },
+}
+REQUIRED = ("capacity",)
+
+
+def build(
+    name: str, settings: Mapping[str, Any], target: Llama, drafting: Drafting, kept_ids: Tensor | None
+) -> "AdaptiveDrafter":
+    """See `drafter_of`; raises StudyError as `adaptive_early_exit.build`."""
+    from selfdraft.drafters.adaptive_early_exit import build as build_adaptive
+
+    return build_adaptive(name, {"drafter": settings}, target, drafting, kept_ids)

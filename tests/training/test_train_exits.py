@@ -1,0 +1,225 @@
+"""Auxiliary heads on a tiny study: trained together, looked at, calibrated, drafted with; and what is refused."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tiny import tiny_target
+from training.runs import DATA, dispatch_stage, prepare
+
+from selfdraft.calibration.exits import LEVELS, level_text
+from selfdraft.calibration.measures import MEASURES
+from selfdraft.calibration.rules import RULES
+from selfdraft.cli import main
+
+TRAINING = {"dtype": "float32", "tokens_per_step": 120, "evaluations": 1}
+SETTINGS = {"kind": "exits", "heads": [2, 0], "capacity": "translator", "training": TRAINING}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with target, data, states, and heads that are trained and calibrated."""
+    folder = tmp_path_factory.mktemp("heads")
+    prepare(folder, DATA | {"held_out_tokens": 1500, "train_tokens": 1200})
+    dispatch_stage(*training(folder, "heads", capture="1 3"))
+    dispatch_stage(*calibrating(folder))
+    return folder
+
+
+def training(folder, out, *more, settings=SETTINGS, capture=None):
+    if capture:
+        words = ["--target", folder / "target", "--data", folder / "data", "--dtype", "float32"]
+        dispatch_stage("capture", *words, "--depths", *capture.split(), "--out-dir", folder / "states")
+        more = ("--capture", folder / "states", *more)
+    stated = ["--target", folder / "target", "--data", folder / "data", "--name", "many"]
+    return ["train-drafter", *stated, "--settings", json.dumps(settings), "--out-dir", folder / out, *more]
+
+
+def calibrating(folder, *more, command="calibrate", drafter="heads"):
+    words = ["--target", folder / "target", "--data", folder / "data", "--drafter", folder / drafter]
+    return [command, *words, "--dtype", "float32", *more]
+
+
+def adaptive(folder, **settings):
+    made = {"kind": "adaptive_early_exit", "drafter": {"kind": "exits", "folder": str(folder)}, **settings}
+    return json.dumps({"fast": made})
+
+
+def calibration(study):
+    return json.loads((study / "heads/calibration.json").read_text())
+
+
+def lowest(study):
+    """The level and rule that most heads reach, so that some tokens leave."""
+    return {"accuracy_level": 0.5, "rule": "empirical"}
+
+
+def test_the_folder_holds_each_head_as_if_it_had_been_trained_alone(study):
+    config = json.loads((study / "heads/config.json").read_text())
+    assert (config["kind"], config["heads"], config["capacity"]) == ("exits", [0, 2], "translator")
+    tensors = load_file(study / "heads/aux_heads.safetensors")
+    assert {name.partition(".")[0] for name in tensors} == {"layer0", "layer2"}
+    assert config["trained_parameters"] == sum(tensor.numel() for tensor in tensors.values())
+    log = [json.loads(line) for line in (study / "heads/train_log.jsonl").read_text().splitlines()]
+    assert {row["layer"] for row in log} == {0, 2}
+    words = ["--target", study / "target", "--data", study / "data", "--settings", json.dumps(TRAINING)]
+    alone = ["--layer", 2, "--T", 1, "--capacity", "translator", "--capture", study / "states"]
+    dispatch_stage("train", *words, *alone, "--out-dir", study / "alone")
+    for name, tensor in load_file(study / "alone/draft.safetensors").items():
+        assert tensor.allclose(tensors[f"layer2.{name}"], rtol=1e-2, atol=1e-4), name
+    kl = config["summaries"]["layer2"]
+    assert kl["validation_kl"] < kl["untrained_validation_kl"] + 1e-9
+
+
+def test_heads_that_stand_evenly_are_trained_on_states_that_nobody_has_captured(study):
+    settings = {"kind": "exits", "num_heads": 3, "capacity": "norm", "training": TRAINING | {"objective": "none"}}
+    dispatch_stage(*training(study, "spread", settings=settings))
+    config = json.loads((study / "spread/config.json").read_text())
+    assert config["heads"] == [0, 1, 2]
+    assert config["settings"]["training"]["mode"] == "online"
+
+
+def test_the_calibration_says_for_each_head_measure_rule_and_level_what_is_promised(study):
+    found = calibration(study)
+    assert found["conversations"]["calibrated"] >= 5
+    for layer in ("0", "2"):
+        of_head = found["thresholds"][layer]
+        assert set(of_head) == set(MEASURES)
+        for measure in MEASURES:
+            assert set(of_head[measure]) == set(RULES)
+            for rule in RULES:
+                levels = of_head[measure][rule]
+                assert list(levels) == [level_text(level) for level in LEVELS]
+                for level, made in levels.items():
+                    if made["threshold"] is None:
+                        assert "conversations_needed" in made
+                    else:
+                        assert made["risk"] <= 1 - float(level) + 1e-9
+                        assert 0 <= made["observed_risk"] <= 1
+                        assert 0 <= made["exit_rate"] <= 1
+    strict = found["thresholds"]["0"]["entropy"]["learn_then_test"]["0.95"]
+    assert strict["threshold"] is None  # a few conversations cannot promise it
+    assert strict["conversations_needed"] is None or strict["conversations_needed"] >= 59
+
+
+def test_the_table_of_heads_has_a_row_each_with_intervals(study):
+    out = study / "heads.csv"
+    dispatch_stage(
+        *calibrating(study, "--output-path", out, "--settings", '{"resamples": 99}', command="evaluate-heads")
+    )
+    rows = list(csv.DictReader(out.open()))
+    assert [row["layer"] for row in rows] == ["0", "2"]
+    for row in rows:
+        for name in ("agreement", "accuracy", "overlap", "ece_target", "ece_labels"):
+            assert 0 <= float(row[f"{name}_low"]) <= float(row[name]) <= float(row[f"{name}_high"]) <= 1
+        assert int(row["conversations"]) >= 10
+    assert float(rows[1]["agreement"]) > float(rows[0]["agreement"])  # the deeper head knows more
+    assert rows[0]["target_accuracy"] == rows[1]["target_accuracy"]
+
+
+def test_what_drafts_with_them_says_what_the_target_says(study):
+    common = ["--target", study / "target", "--data", study / "data"]
+    points = ["--points", '{"greedy": [["fast", 4]], "warm": [["fast", 3, "trimmed"]]}']
+    policies = ["--policies", '{"greedy": {"temperature": 0.0}, "warm": {"temperature": 0.8}}']
+    way = ["--drafting", '{"trimmed": {"vocabulary": 50}}']
+    drafters = ["--drafters", adaptive(study / "heads", **lowest(study))]
+    out = study / "acceptance.csv"
+    dispatch_stage("acceptance", *common, *drafters, *points, *policies, *way, "--out", out)
+    rows = list(csv.DictReader(out.open()))
+    assert {row["policy"] for row in rows} == {"greedy", "warm"}
+    assert {row["identical"] for row in rows if row["policy"] == "greedy"} == {"1"}
+    assert sum(int(row["drafted"]) for row in rows) > 0
+
+
+def test_generate_takes_the_folder_and_an_accuracy_level(study, capsys):
+    words = ["generate", "--target", study / "target", "--prompt", "How are you?", "--max-new-tokens", 12]
+    answers = []
+    for more, told in (
+        ([], "[target alone"),
+        (
+            ["--checkpoint", study / "heads", "--accuracy-level", 0.5, "--rule", "empirical"],
+            "[exits heads at 0.5, gamma 4]",
+        ),
+    ):
+        capsys.readouterr()
+        assert main([*map(str, [*words, "--dtype", "float32", *more])]) == 0
+        said = capsys.readouterr().out
+        assert told in said
+        answers.append(said.splitlines()[0])
+    assert len(set(answers)) == 1
+    wrong = [*words, "--checkpoint", study / "heads", "--accuracy-level", 0.42]
+    assert main([*map(str, wrong)]) == 2
+    assert "accuracy_level: 0.42 was not calibrated; there are 0.50, 0.55, 0.60" in capsys.readouterr().err
+    assert main([*map(str, [*words, "--accuracy-level", 0.5])]) == 2
+    assert "--accuracy-level, --rule: are for heads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": [1, 9]}, "drafters.many.heads: layer 9 is not a layer of the target (0…3)"),
+        ({"heads": [1, 2, 1]}, "drafters.many.heads: layer 1 stands there 2 times; once is right"),
+        ({"heads": "all"}, "drafters.many.heads: found 'all', a list of layers like [7, 14, 22] is right"),
+        ({"num_heads": 3}, "drafters.many.heads: a list of layers, or num_heads in its place; one of the two is right"),
+        ({"capacity": "heads"}, "drafters.many.capacity: 'heads' is unknown; one of norm,"),
+        ({"features": [1]}, "drafters.many.features: unknown key; known are T, capacity"),
+        ({"training": {"epoch": 2}}, "training.epoch: unknown key; known are objective"),
+        ({"training": {}}, "--capture: missing; mode offline trains on captured states"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(study, capsys, changes, message):
+    settings = SETTINGS | {"training": {"mode": "online"}} | changes
+    assert main([*map(str, training(study, "wrong", settings=settings))]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"selfdraft train-drafter: error: {message}")
+    assert not (study / "wrong").exists()
+
+
+def drafting(study, folder, capsys, **settings):
+    """What acceptance says of a drafter that it refuses."""
+    common = ["--target", study / "target", "--data", study / "data", "--points", '{"greedy": [["fast", 2]]}']
+    words = [*common, "--drafters", adaptive(folder, **settings), "--policies", '{"greedy": {}}', "--out", study / "no"]
+    assert main([*map(str, ["acceptance", *words])]) == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_calibration_of_other_heads_or_another_target_is_refused(study, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(study / "heads", other)
+    tensors = load_file(other / "aux_heads.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, other / "aux_heads.safetensors")
+    assert "calibration.json: calibration of other heads than those beside it" in drafting(study, other, capsys)
+    shutil.copytree(study / "heads", tmp_path / "moved")
+    record = calibration(study) | {"target": "another"}
+    (tmp_path / "moved/calibration.json").write_text(json.dumps(record))
+    assert "calibration.json: calibrated on another target" in drafting(study, tmp_path / "moved", capsys)
+    (tmp_path / "moved/calibration.json").unlink()
+    assert "calibration.json: file not found" in drafting(study, tmp_path / "moved", capsys)
+    tiny_target(tmp_path / "target", seed=9)
+    words = calibrating(study, "--out", tmp_path / "no.json")
+    words[words.index("--target") + 1] = tmp_path / "target"
+    assert main([*map(str, words)]) == 2
+    assert "trained on another target: its fingerprint is" in capsys.readouterr().err
+
+
+def test_levels_measures_and_ways_that_there_are_not_are_one_clear_line(study, capsys):
+    heads = study / "heads"
+    assert "drafters.fast.accuracy_level: 0.42 was not calibrated; there are 0.50," in drafting(
+        study, heads, capsys, accuracy_level=0.42
+    )
+    assert "drafters.fast.measure: 'doubt' is unknown; one of entropy" in drafting(
+        study, heads, capsys, measure="doubt"
+    )
+    assert "drafters.fast.rule: 'luck' is unknown; one of empirical" in drafting(study, heads, capsys, rule="luck")
+    refused = drafting(study, heads, capsys, accuracy_level=0.95)
+    assert "drafters.fast.accuracy_level: no head reaches 0.95 (" in refused
+    assert "choose a lower one" in refused
+
+
+def test_too_few_conversations_are_told_how_many_are_needed(study, capsys):
+    assert main([*map(str, calibrating(study, "--num-samples", 6))]) == 2
+    told = "3 conversations are too few to promise anything; level 0.50 needs 5 at epsilon 0.05, level 0.95 needs 59"
+    assert told in capsys.readouterr().err
+    assert main([*map(str, calibrating(study, "--num-samples", 10_000))]) == 2
+    assert "--num-samples: 10000 conversations asked, the held-out text has" in capsys.readouterr().err
