@@ -52,8 +52,8 @@ def panel(ax: Axes, rows: pd.DataFrame, sets: Sequence[str], name: str) -> bool:
         return False
     ax.set_xlim(left=0)
     for _, missing in rows[~drawn].groupby("place"):
-        look = {"transform": ax.get_yaxis_transform(), "va": "center", "color": "0.5", "fontsize": "xx-small"}
-        ax.text(0.01, missing["at"].mean(), f"{', '.join(missing['dataset'])}: not measured", **look)
+        grey: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "color": "0.5", "fontsize": "xx-small"}
+        ax.text(0.01, missing["at"].mean(), f"{', '.join(missing['dataset'])}: not measured", **grey)
     return True
 
 
@@ -84,7 +84,8 @@ def draw(inputs: Inputs) -> Figure:
             ax.axhline(place - 0.5, color="0.9", linewidth=0.5, zorder=0.5)
     several = first["policy"].nunique() > 1
     methods = first["method"].str.replace("early_exit", "early exit,")
-    settings = (setting_text(row, several) for row in first.to_dict("records"))
+    records: list[Any] = first.to_dict("records")
+    settings = (setting_text(row, several) for row in records)
     names = [f"{method}\n{setting}" for method, setting in zip(methods, settings, strict=True)]
     for ax in axes:  # the panels share the rows: named last, as a panel without values clears its ticks
         name_rows(ax, names)

@@ -73,7 +73,7 @@ def best_of(rows: pd.DataFrame) -> tuple[pd.Series, str, int]:
     for name in CHOOSING:
         values = rows[f"value_{name}"]
         if values.notna().any():
-            return rows.loc[values.idxmax()], name, len(rows)
+            return rows.iloc[int(values.argmax())], name, len(rows)
     return rows.iloc[0], "", len(rows)
 
 
@@ -108,7 +108,8 @@ def methods(
     if own not in have:
         raise StudyError(f"--dataset: {own} has no points; {', '.join(have)} have")
     sets = [own, *(name for name in have if name != own)]
-    results = results.assign(method=[method_of(row) for row in results.to_dict("records")])
+    records: list[Any] = results.to_dict("records")
+    results = results.assign(method=[method_of(row) for row in records])
     parts: list[dict[str, Any]] = []
     for (method, policy), rows in results[results["dataset"] == own].groupby(["method", "policy"], sort=False):
         best, by, choices = best_of(rows)
