@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from selfdraft.commands.folders import only_folder
-    from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
@@ -71,8 +70,6 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError("--trace: nothing is drafted; name --checkpoint, --draft-model or --lookup")
     policy = Policy("prompt", args.temperature, args.top_p, args.top_k)
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
-    if args.checkpoint is not None:
-        args.checkpoint = checkpoint_folder(args.checkpoint, folder)
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
     drafter, drafted_by = chosen_drafter(args, target)
@@ -181,6 +178,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
 
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
+    from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.drafters import drafter_of, kind_in
     from selfdraft.drafters.exit import exit_drafter
@@ -204,10 +202,11 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> tuple["Drafter 
         data = only_folder(args.data, "results/data", "train.safetensors", "--data")
         ids = kept_ids(drafting, data, target.config.vocab_size)
     if args.checkpoint is not None:
-        if kind := kind_in(args.checkpoint):
-            settings = {"kind": kind, "folder": args.checkpoint}
-            return drafter_of(kind, settings, target, drafting, ids), f"{kind} {Path(args.checkpoint).name}"
-        exit_, config = exit_drafter(args.checkpoint, target, drafting, ids)
+        folder = checkpoint_folder(args.checkpoint, target.folder or "")
+        if kind := kind_in(folder):
+            settings = {"kind": kind, "folder": folder}
+            return drafter_of(kind, settings, target, drafting, ids), f"{kind} {Path(folder).name}"
+        exit_, config = exit_drafter(folder, target, drafting, ids)
         return exit_, f"layer {config['layer']} {config['capacity']}"
     if args.lookup is not None:
         settings = {"kind": "lookup", "max_ngram": args.lookup}
