@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> None:
 
     from selfdraft.commands.folders import only_folder
     from selfdraft.commands.one_drafter import chosen_drafter, is_drafting
-    from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
@@ -57,8 +56,6 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError("--trace: it shows chains of drafted tokens; leave out --tree")
     policy = Policy("prompt", args.temperature, args.top_p, args.top_k)
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
-    if args.checkpoint is not None:
-        args.checkpoint = checkpoint_folder(args.checkpoint, folder)
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
     chosen = chosen_drafter(args, target)

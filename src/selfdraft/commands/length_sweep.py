@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.folders import only_folder
     from selfdraft.commands.one_drafter import chosen_drafter, is_drafting
     from selfdraft.commands.results import bootstrap_settings
-    from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.drafting import Tree
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
@@ -83,8 +82,6 @@ def run(args: argparse.Namespace) -> None:
     policy = Policy(name, args.temperature, args.top_p, args.top_k)
     statistics = bootstrap_settings(args.statistics, "--statistics")
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
-    if args.checkpoint is not None:
-        args.checkpoint = checkpoint_folder(args.checkpoint, folder)
     # Left out, it is the text that drafts were trained on: the sets of `domains` lie beside it.
     data = only_folder(args.data, "results/data", "prompts.json" if args.data else "train.safetensors", "--data")
     known, dataset = read_prompts(data), read_name(data)

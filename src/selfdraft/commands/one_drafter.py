@@ -65,6 +65,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
 
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
+    from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.drafting import Drafting, Tree
     from selfdraft.drafters import drafter_of, kind_in
     from selfdraft.drafters.adaptive_early_exit import LEVEL
@@ -74,14 +75,15 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.rows import checkpoint_settings
 
-    if (args.accuracy_level is not None or args.rule) and (not args.checkpoint or kind_in(args.checkpoint) != "exits"):
-        raise StudyError("--accuracy-level, --rule: are for heads, a --checkpoint of kind exits")
     tree = Tree(*args.tree) if args.tree else None
     drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary, tree)
     way = {"drafting": "fixed" if drafting == Drafting("options") else "options"}
     given = [name for name in OPTIONS if getattr(args, name) is not None]
     if len(given) > 1 and "lookup" not in given:
         raise StudyError("--checkpoint and --draft-model: there are 2 drafters; draft with one of them")
+    folder = None if args.checkpoint is None else checkpoint_folder(args.checkpoint, target.folder or "")
+    if (args.accuracy_level is not None or args.rule) and (folder is None or kind_in(folder) != "exits"):
+        raise StudyError("--accuracy-level, --rule: are for heads, a --checkpoint of kind exits")
     if args.lookup is not None and len(given) > 1:
         alone = argparse.Namespace(**{**vars(args), "lookup": None})
         learned = chosen_drafter(alone, target)
@@ -94,11 +96,11 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     if given and drafting.vocabulary is not None:
         data = only_folder(args.data, "results/data", "train.safetensors", "--data")
         ids = kept_ids(drafting, data, target.config.vocab_size)
-    if args.checkpoint is not None and not kind_in(args.checkpoint):
-        exit_, config = exit_drafter(args.checkpoint, target, drafting, ids)
+    if folder is not None and not kind_in(folder):
+        exit_, config = exit_drafter(folder, target, drafting, ids)
         return Chosen(exit_, f"layer {config['layer']} {config['capacity']}", checkpoint_settings(config) | way)
-    if args.checkpoint is not None:
-        kind, folder = kind_in(args.checkpoint), args.checkpoint
+    if folder is not None:
+        kind = kind_in(folder)
         made: dict[str, Any] = {"kind": kind, "folder": folder}
         name = Path(folder).name
         told = f"{kind} {name}"

@@ -52,7 +52,12 @@ def panel(ax: Axes, rows: pd.DataFrame, sets: Sequence[str], name: str) -> bool:
         return False
     ax.set_xlim(left=0)
     for _, missing in rows[~drawn].groupby("place"):
-        grey: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "color": "0.5", "fontsize": "xx-small"}
+        grey: dict[str, Any] = {
+            "transform": ax.get_yaxis_transform(),
+            "va": "center",
+            "color": "0.5",
+            "fontsize": "xx-small",
+        }
         ax.text(0.01, missing["at"].mean(), f"{', '.join(missing['dataset'])}: not measured", **grey)
     return True
 
