@@ -1,5 +1,7 @@
 """Acceptance against training tokens: what a drafter with a layer of its own has learnt, a line a drafter."""
 
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from selfdraft.figures import style
@@ -16,7 +18,7 @@ def draw(inputs: Inputs) -> Figure:
     lines = {log.name: log.lines.dropna(subset=["tokens", NAME]) for log in inputs.logs(("tokens", NAME))}
     lines = {name: known for name, known in lines.items() if len(known)}
     if not lines:
-        look = {"transform": ax.transAxes, "ha": "center", "va": "center", "color": "0.4"}
+        look: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center", "color": "0.4"}
         ax.text(0.5, 0.5, "no trained drafter in this study", **look)
         ax.set(xticks=[], yticks=[])
         return figure
