@@ -52,13 +52,13 @@ def panel(ax: Axes, rows: pd.DataFrame, sets: Sequence[str], name: str) -> bool:
         return False
     ax.set_xlim(left=0)
     for _, missing in rows[~drawn].groupby("place"):
-        grey: dict[str, Any] = {
+        said: dict[str, Any] = {
             "transform": ax.get_yaxis_transform(),
             "va": "center",
             "color": "0.5",
             "fontsize": "xx-small",
         }
-        ax.text(0.01, missing["at"].mean(), f"{', '.join(missing['dataset'])}: not measured", **grey)
+        ax.text(0.01, missing["at"].mean(), f"{', '.join(missing['dataset'])}: not measured", **said)
     return True
 
 
@@ -69,7 +69,8 @@ def placed(rows: pd.DataFrame) -> pd.DataFrame:
     best = best.assign(order=best["policy"].map(policies.index))
     best = best.sort_values(["order", "speedup", "accepted_mean"], ascending=[True, False, False], kind="stable")
     rows = rows.merge(best[list(METHOD)].assign(place=range(len(best))), on=list(METHOD))
-    number, count = (rows.groupby("place")["dataset"].transform(how) for how in (lambda x: range(len(x)), "size"))
+    of_method = rows.groupby("place")["dataset"]
+    number, count = of_method.cumcount(), of_method.transform("size")
     return rows.assign(at=rows["place"] + 0.7 * (number.astype(float) - (count - 1) / 2) / rows["dataset"].nunique())
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from selfdraft.errors import StudyError
@@ -59,7 +60,7 @@ def read_points(path: Path) -> pd.DataFrame:
     return table
 
 
-def method_of(row: Mapping[str, str]) -> str:
+def method_of(row: Mapping[Any, Any]) -> str:
     """A drafter's name; behind it the capacity of an exit."""
     return " ".join(filter(None, (row["drafter"], row["capacity"])))
 
@@ -73,7 +74,7 @@ def best_of(rows: pd.DataFrame) -> tuple[pd.Series, str, int]:
     for name in CHOOSING:
         values = rows[f"value_{name}"]
         if values.notna().any():
-            return rows.iloc[int(values.argmax())], name, len(rows)
+            return rows.iloc[int(np.nanargmax(values.to_numpy(float)))], name, len(rows)
     return rows.iloc[0], "", len(rows)
 
 
@@ -161,7 +162,7 @@ def lines_of(rows: Sequence[Mapping[str, str]]) -> list[str]:
     return lines
 
 
-def setting_text(row: Mapping[str, Any], policy: bool = True) -> str:
+def setting_text(row: Mapping[Any, Any], policy: bool = True) -> str:
     """A setting in a few words: `layer 21, gamma 4, adaptive`; what is as usual is not said, but for the gamma.
 
     Numbers may be text or floats; empty and NaN are nothing.
