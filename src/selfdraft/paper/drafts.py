@@ -191,7 +191,7 @@ def of_seeds(study: Measured) -> str:
     rows = [row for row in records(study.beside("seed_spread")) if is_known(row.get("kl_at_1_sd"))]
     rows = [row for row in rows if row.get("dataset") in (study.dataset, None)]
     if not rows:
-        return "Each draft was trained with one seed; the spread between seeds was not measured."
+        return "The spread between training seeds was not measured."
     worst = max(rows, key=lambda row: float(row["kl_at_1_sd"]))
     seeds = len(str(worst["seeds"]).split())
     deviation = number(worst["kl_at_1_sd"], 3)
