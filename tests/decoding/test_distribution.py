@@ -163,7 +163,7 @@ def test_the_loop_samples_from_the_target(kind, policy, gamma, length, trimmed):
 
 @pytest.mark.parametrize(("policy", "gamma", "trimmed"), [("t1", 4, False), ("t0.7", 3, True)])
 def test_tokens_that_leave_at_several_heads_sample_from_the_target(policy, gamma, trimmed):
-    check("adaptive", policy, gamma, "fixed", trimmed, generations=40_000)
+    check("adaptive", policy, gamma, "fixed", trimmed, generations=20_000)
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -147,6 +147,7 @@ def test_generate_takes_the_folder_and_an_accuracy_level(study, capsys):
         assert main([*map(str, [*words, "--dtype", "float32", *more])]) == 0
         said = capsys.readouterr().out
         assert told in said
+        assert ("drafted tokens left at the first sure head: " in said) == bool(more)
         answers.append(said.splitlines()[0])
     assert len(set(answers)) == 1
     wrong = [*words, "--checkpoint", study / "heads", "--accuracy-level", 0.42]

@@ -118,6 +118,9 @@ def run(args: argparse.Namespace) -> None:
         f"{accepted} of them drafted in {len(seen)} cycles: accepted_mean {mean}, "
         f"{rate:.1f} tokens/s, speedup {times:.2f} over the target alone"
     )
+    if left := getattr(drafter, "left", None):
+        told = ", ".join(f"{count} after layer {layer}" for layer, count in left.items())
+        print(f"[drafted tokens left at the first sure head: {told}]")
     if recorder:
         about = {
             **{"target": Path(folder).name, "drafter": drafted_by, "gamma": args.gamma, "seed": args.seed},
