@@ -56,7 +56,7 @@ def test_the_terminal_tells_of_each_job_in_one_line_and_of_the_results_at_the_en
     assert any(line.startswith("The first figure is there: paper_figures/") for line in lines[: -len(FIGURES)])
     assert any(re.match(r"Timed runs that something disturbed: \d+ of \d+\.", line) for line in lines)
     assert any(re.match(r"Done in \d+:\d\d\.", line) for line in lines)
-    assert "Figures: paper_figures/ (16 new), each as .pdf and .png." in lines
+    assert "Figures: paper_figures/ (18 new), each as .pdf and .png." in lines
     assert any(re.search(r"- The fastest of \d+ points, .* over the target alone", line) for line in lines)
     assert "Reason" not in tiny.said
 
