@@ -13,7 +13,9 @@ from selfdraft.cli import main
 
 LINES = list({str(words_of(line)): line for _, line in ALL}.values())  # each once, whatever is said beside it
 # What runs for minutes, or needs what only a finished study has: other tests run these commands with small inputs.
-LONG = ("--processes", "selfdraft evaluate", "selfdraft provenance", "selfdraft plan --config")
+LONG = ("--processes", "selfdraft evaluate", "selfdraft provenance", "selfdraft plan --config", "length-sweep")
+# What names a hub, or what others of these commands leave: run by the tests of sharing, of heads and of the paper.
+LONG += ("export hub", "hub:", "export-drafter", '"exits"', "calibrate", "--accuracy-level", "selfdraft paper")
 BY_HAND = [line for line in LINES if words_of(line)[0] == "selfdraft" and not any(word in line for word in LONG)]
 # With the cluster's profile: test_dry_runs.py and test_slurm.py.
 DRY = [line for line in LINES if words_of(line)[0] == "snakemake" and "--workflow-profile" not in line]
@@ -51,7 +53,11 @@ def place(tmp_path_factory, study_at):
             source,
         )
         os.symlink("results/data/chats", "D")
-        run("capture", *["--target", "T", "--data", "D", "--depths", "21", "--out-dir", "kept"])
+        run("capture", *["--target", "T", "--data", "D", "--depths", "2", "21", "--out-dir", "kept"])
+        short = {"ttt_length": 2, "evaluations": 1}
+        eagle = {"kind": "eagle3", "features": [2, 21], "vocabulary": 100, "training": short}
+        given = ["--target", "T", "--data", "D", "--capture", "kept"]
+        run("train-drafter", *given, "--out-dir", "eagle3", "--settings", eagle)
         train = "train --target T --data D --capture kept --layer 21 --T 1.0 --capacity head_block --out-dir"
         run(*train.split(), "results/checkpoints/layer21_T1.0_head_block")
         tracing = "--prompt a --lookup 2 --max-new-tokens 4 --trace trace.json"
@@ -79,7 +85,7 @@ def test_a_command_of_snakemake_plans_what_it_names(place, tmp_path, monkeypatch
         monkeypatch.setenv("PATH", f"{tmp_path}/conda/bin{os.pathsep}{os.environ['PATH']}")
     _, words = words_of(line)
     jobs = place.to_do(*words)
-    named = [word for word in words if word.startswith("all_") or word == "target"]
+    named = [word for word in words if word.startswith("all_") or word in ("target", "paper")]
     assert named
     assert jobs["target"] == 1
     assert all(name in jobs for name in named)
