@@ -10,7 +10,18 @@ from typing import Any
 # What this package depends on directly, and the two optional ones that may make a number.
 PACKAGES = (
     *("torch", "numpy", "safetensors", "tokenizers", "jinja2", "tqdm", "pyyaml", "jsonschema", "pandas", "scipy"),
-    *("matplotlib", "transformers", "datasets", "huggingface-hub", "gguf", "accelerate", "peft", "zstandard", "pypdf"),
+    *(
+        "matplotlib",
+        "transformers",
+        "datasets",
+        "huggingface-hub",
+        "gguf",
+        "accelerate",
+        "peft",
+        "zstandard",
+        "pypdf",
+        "rich",
+    ),
     *("typst", "economize", "snakemake"),
 )
 DRIVER = Path("/sys/module/nvidia/version")
