@@ -216,7 +216,7 @@ def test_a_study_without_trained_drafts_needs_prompts_alone(study_at, tmp_path):
     configured(study, change)
     jobs = study.to_do("all_results")
     assert jobs["data"] == jobs["results"] == 1
-    assert not {"train", "capture", "quality"} & set(jobs)
+    assert not {"train", "capture", "quality", "gather_quality"} & set(jobs)
 
 
 def test_pages_of_traces_need_one_draft_alone(study_at, tmp_path):

@@ -144,8 +144,8 @@ def rows(study):
 
 
 def untimed(table):
-    """Without the columns that clocks decide: those of the speed runs, and their intervals."""
-    timing = {f"{name}{end}" for name in SPEED for end in ("", "_low", "_high")}
+    """Without the columns that clocks decide: those of the speed runs, and their intervals; how long training took."""
+    timing = {f"{name}{end}" for name in SPEED for end in ("", "_low", "_high")} | {"training_seconds"}
     return [{name: value for name, value in row.items() if name not in timing} for row in table]
 
 

@@ -3,7 +3,7 @@ rule provenance:
     input:
         results=rules.results.output,
         tables=[
-            rules.gather_quality.output,
+            QUALITY,
             rules.gather_acceptance.output,
             rules.gather_speed.output,
             rules.gather_steps.output,

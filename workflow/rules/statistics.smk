@@ -1,7 +1,11 @@
+# The table of quality; none in a study without exits, of which alone quality is measured.
+QUALITY = rules.gather_quality.output if sweeps.checkpoints(config) else []
+
+
 rule results:
     """Estimates with confidence intervals: a row per measured point."""
     input:
-        quality=rules.gather_quality.output,
+        quality=QUALITY,
         acceptance=rules.gather_acceptance.output,
         speed=rules.gather_speed.output,
         steps=rules.gather_steps.output,
@@ -21,13 +25,14 @@ rule results:
         mem_mb=2000,
         runtime=60,
     params:
+        quality=sweeps.options("--quality", QUALITY),
         settings=sweeps.settings_of(config, "statistics"),
         config_hash=sweeps.config_hash(config),
         trained=sweeps.trained_folders(config),
     message:
         "Results: bootstrap intervals for every point"
     shell:
-        "python -m selfdraft results --quality {input.quality:q} --acceptance {input.acceptance:q}"
+        "python -m selfdraft results {params.quality:q} --acceptance {input.acceptance:q}"
         " --speed {input.speed:q} --steps {input.steps:q} --machine {input.machine:q} --drafters {params.trained:q}"
         " --settings {params.settings:q} --commit $commit --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
 
@@ -66,7 +71,7 @@ rule methods:
 rule differences:
     """Paired differences between the points of each sweep, and the spread between training seeds."""
     input:
-        quality=rules.gather_quality.output,
+        quality=QUALITY,
         acceptance=rules.gather_acceptance.output,
         speed=rules.gather_speed.output,
         code=code_digests.code_of("differences"),
@@ -84,13 +89,14 @@ rule differences:
         mem_mb=2000,
         runtime=60,
     params:
+        quality=sweeps.options("--quality", QUALITY),
         sweeps=sweeps.as_json(config["sweeps"]),
         settings=sweeps.settings_of(config, "statistics"),
         config_hash=sweeps.config_hash(config),
     message:
         "Differences: paired intervals within each sweep"
     shell:
-        "python -m selfdraft differences --quality {input.quality:q} --acceptance {input.acceptance:q}"
+        "python -m selfdraft differences {params.quality:q} --acceptance {input.acceptance:q}"
         " --speed {input.speed:q} --sweeps {params.sweeps:q} --settings {params.settings:q}"
         " --commit $commit --config-hash {params.config_hash} --out {output.table:q} --spread {output.spread:q}"
         " > {log} 2>&1"
