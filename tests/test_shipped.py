@@ -10,9 +10,15 @@ from tiny_llama import moved_eagle3
 from selfdraft.cli import main
 from selfdraft.commands import shipped
 from selfdraft.commands.shipped import ROOT, checkpoint_folder
+from selfdraft.decoding.loop import speculate, vanilla
+from selfdraft.decoding.policy import Policy
+from selfdraft.drafters.eagle3 import Eagle3Drafter
+from selfdraft.files import sha256_of
 from selfdraft.models.compact import save_compact
+from selfdraft.models.eagle3 import load_eagle3
 from selfdraft.models.exit import target_identity
 from selfdraft.models.llama import load_target
+from selfdraft.sequences import read_prompts
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +72,33 @@ def test_generate_drafts_with_it(root, monkeypatch, capsys):
 def test_they_lie_at_the_root_of_the_checkout():
     assert (ROOT.parent / "pyproject.toml").is_file()
     assert ROOT.name == "drafters"
+
+
+CHECKOUT = ROOT.parent
+SHIPPED = sorted(path.parent for path in ROOT.glob("*/*/config.json"))
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=[path.name for path in SHIPPED])
+def test_what_is_shipped_is_whole_small_and_says_what_it_is(folder):
+    sums = json.loads((folder / "sha256.json").read_text())
+    assert set(sums) == {"draft.safetensors", "config.json", "README.md"}
+    assert all(sha256_of(folder / name) == expected for name, expected in sums.items())
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["kind"], config["weights"]) == ("eagle3", "int8 rows")
+    assert "apache-2.0" in (folder / "README.md").read_text()
+
+
+def test_the_default_targets_drafter_is_loaded_accepted_and_exact():
+    target_folder, data = CHECKOUT / "results/target/SmolLM2-135M-Instruct", CHECKOUT / "results/data/sharegpt"
+    if not (target_folder / "model.safetensors").is_file() or not (data / "prompts.json").is_file():
+        pytest.skip("the default target and data are not there; `make assets` fetches them")
+    target = load_target(target_folder, torch.float32)
+    draft, _ = load_eagle3(checkpoint_folder("eagle3", target_folder), target)
+    drafter = Eagle3Drafter(target, draft)
+    prompts = [list(prompt.tokens) for prompt in read_prompts(data)[:4]]
+    greedy, generator = Policy("greedy"), torch.Generator()
+    found = speculate(target, drafter, prompts, greedy, 3, 24, generator)
+    assert found.tokens == vanilla(target, prompts, greedy, 24, generator).tokens
+    whole = [cycle.accepted for cycle in found.cycles if not cycle.cut]
+    assert sum(whole) / len(whole) > 0.15
