@@ -99,7 +99,7 @@ def finished(slurm, study_at, tmp_path_factory):
     prepare(study, ("shards", 2))
     profile_for(study, slurm)
     done = subprocess.run(
-        command("all_figures"), cwd=study.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=900
+        command("all_figures"), cwd=study.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=2400
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return study, [job for job in jobs() if job["WorkDir"] == str(study.folder)]
@@ -154,7 +154,7 @@ def training(study):
     return found
 
 
-def wait_for(condition, run, seconds=240):
+def wait_for(condition, run, seconds=900):
     for _ in range(5 * seconds):
         if found := condition():
             return found
