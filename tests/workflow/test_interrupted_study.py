@@ -144,8 +144,10 @@ def rows(study):
 
 
 def untimed(table):
-    """Without the columns that clocks decide: those of the speed runs, and their intervals; how long training took."""
-    timing = {f"{name}{end}" for name in SPEED for end in ("", "_low", "_high")} | {"training_seconds"}
+    """Without the columns that clocks decide: those of the speed runs, and their intervals; how long training took; and
+    the note of intervals, which says where steps and runs had other numbers of threads, as the load left them."""
+    timing = {f"{name}{end}" for name in SPEED for end in ("", "_low", "_high")}
+    timing |= {"training_seconds", "interval_note"}
     return [{name: value for name, value in row.items() if name not in timing} for row in table]
 
 
