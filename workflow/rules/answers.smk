@@ -56,7 +56,7 @@ rule regenerate:
         depths=sweeps.answered_depths(config),
         answers=lambda _: sweeps.answer_options(config),
         dtype=lookup(dpath="target/dtype", within=config),
-        config_hash=sweeps.config_hash(config, "target", "data", "answers", "policies"),
+        config_hash=sweeps.config_hash(sweeps.answering(config), "target", "data", "answers", "policies"),
         parts="results/state/answers",
     message:
         "The target answers the questions of the training split, in {params.folder}"

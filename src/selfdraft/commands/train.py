@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    from selfdraft.training.interruption import Stopped
+
 FILES = ("draft.safetensors", "config.json", "train_log.jsonl")
 
 
@@ -65,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
+    from selfdraft.commands.origin import origin
     from selfdraft.commands.settings import json_option
     from selfdraft.commands.teacher import load_teacher
     from selfdraft.files import whole_folder, write_json
@@ -78,8 +81,6 @@ def run(args: argparse.Namespace) -> None:
     )
     from selfdraft.models.runtime import start
     from selfdraft.models.vocabulary import most_frequent
-    from selfdraft.provenance import is_dirty
-    from selfdraft.provenance.surroundings import machine, packages
     from selfdraft.sequences import read_counts, read_sequences
     from selfdraft.training.capture import read_states, text_digest
     from selfdraft.training.interruption import Stopped
@@ -196,10 +197,7 @@ def run(args: argparse.Namespace) -> None:
                 "training": raw,
                 "summary": summary,
                 "processes": processes.size,
-                "commit": args.commit,
-                "config_hash": args.config_hash,
-                "torch": torch.__version__,
-                "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
+                **origin(args, str(target.device)),
             }
             write_json(folder / "config.json", config)
     if saving is not None and processes.first:
@@ -330,6 +328,13 @@ class Asked:
     def is_set(self) -> bool:
         """Whether to stop."""
         return self.signal != 0
+
+
+def ended(stopped: "Stopped", steps: int, state: str | None, signal: int) -> SystemExit:
+    """Of `train-drafter`: say how far a run came that was stopped, and give what ends the process."""
+    kept = f"state saved in {state}; start again to go on" if stopped.saved else "nothing was saved"
+    message = f"stopped after step {stopped.step} of {steps}; {kept}"
+    return SystemExit(terminated(message, signal, "train-drafter"))
 
 
 def terminated(message: str, signal: int, stage: str = "train") -> int:

@@ -83,14 +83,13 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
 
     import torch
 
-    from selfdraft.commands.train import FILES, Asked, following, log_beside, log_in, terminated
+    from selfdraft.commands.origin import origin
+    from selfdraft.commands.train import FILES, Asked, ended, following, log_beside, log_in
     from selfdraft.files import whole_folder, write_json
     from selfdraft.models.eagle3 import check_features, save_eagle3, untrained_eagle3
     from selfdraft.models.exit import target_identity
     from selfdraft.models.runtime import start
     from selfdraft.models.vocabulary import most_frequent
-    from selfdraft.provenance import is_dirty
-    from selfdraft.provenance.surroundings import machine, packages
     from selfdraft.sequences import read_counts, read_sequences
     from selfdraft.training.capture import read_states, text_digest
     from selfdraft.training.drafter_settings import DrafterSettings
@@ -133,9 +132,7 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
         try:
             summary = trainer.run(saving, asked := Asked())
         except Stopped as stopped:
-            kept = f"state saved in {args.state}; start again to go on" if stopped.saved else "nothing was saved"
-            message = f"stopped after step {stopped.step} of {len(trainer.plan)}; {kept}"
-            raise SystemExit(terminated(message, asked.signal, "train-drafter")) from None
+            raise ended(stopped, len(trainer.plan), args.state, asked.signal) from None
         save_eagle3(draft, folder)
         parameters = sum(parameter.numel() for parameter in draft.parameters())
         config: dict[str, Any] = {
@@ -155,10 +152,7 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
             **identities,
             "settings": raw,
             "summary": summary,
-            "commit": args.commit,
-            "config_hash": args.config_hash,
-            "torch": torch.__version__,
-            "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
+            **origin(args, str(target.device)),
         }
         write_json(folder / "config.json", config)
     if saving is not None:

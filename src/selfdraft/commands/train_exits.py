@@ -47,14 +47,13 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
 
     import torch
 
-    from selfdraft.commands.train import Asked, following, log_beside, log_in, terminated
+    from selfdraft.commands.origin import origin
+    from selfdraft.commands.train import Asked, ended, following, log_beside, log_in
     from selfdraft.files import whole_folder, write_json
     from selfdraft.models.exit import check_capacity, target_identity, untrained_exit
     from selfdraft.models.exits import check_heads, save_exits, spread
     from selfdraft.models.runtime import start
     from selfdraft.models.vocabulary import most_frequent
-    from selfdraft.provenance import is_dirty
-    from selfdraft.provenance.surroundings import machine, packages
     from selfdraft.sequences import read_counts, read_sequences
     from selfdraft.training.capture import read_states, text_digest
     from selfdraft.training.interruption import Stopped
@@ -115,9 +114,7 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
         try:
             summaries = trainer.run(saving, asked := Asked())
         except Stopped as stopped:
-            kept = f"state saved in {args.state}; start again to go on" if stopped.saved else "nothing was saved"
-            message = f"stopped after step {stopped.step} of {len(trainer.plan)}; {kept}"
-            raise SystemExit(terminated(message, asked.signal, "train-drafter")) from None
+            raise ended(stopped, len(trainer.plan), args.state, asked.signal) from None
         save_exits(drafts, folder)
         parameters = sum(tensor.numel() for draft in drafts for tensor in draft.named_tensors().values())
         config: dict[str, Any] = {
@@ -132,13 +129,11 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
             "trained_parameters": parameters,
             "trained_bytes": 2 * parameters,
             "training_tokens": summaries[0]["tokens"],
+            "training_seconds": summaries[0]["seconds"],
             **identities,
             "settings": raw,
             "summaries": {f"layer{layer}": summary for layer, summary in zip(heads, summaries, strict=True)},
-            "commit": args.commit,
-            "config_hash": args.config_hash,
-            "torch": torch.__version__,
-            "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
+            **origin(args, str(target.device)),
         }
         write_json(folder / "config.json", config)
     if saving is not None:

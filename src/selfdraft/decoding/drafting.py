@@ -1,4 +1,4 @@
-"""How a drafter drafts: when it stops early, and from how many tokens of the vocabulary it draws."""
+"""How a drafter drafts: when it stops early, whether it branches, and from how many tokens it draws."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace

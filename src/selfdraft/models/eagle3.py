@@ -20,7 +20,7 @@ from selfdraft.files import read_json, saving_tensors
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.compact import KEY, restored
 from selfdraft.models.config import LlamaConfig
-from selfdraft.models.exit import target_identity
+from selfdraft.models.exit import check_trained_on
 from selfdraft.models.linear import Linear, RMSNorm
 from selfdraft.models.llama import Attention, Block, Llama, fused, parted
 from selfdraft.models.vocabulary import checked_ids
@@ -276,11 +276,7 @@ def load_eagle3(folder: str | Path, target: Llama) -> tuple[Eagle3, dict[str, An
     """
     config = read_drafter_config(folder, "eagle3")
     where = Path(folder) / "config.json"
-    for key, ours in target_identity(target).items():
-        if config["target"].get(key) != ours:
-            raise StudyError(
-                f"{where}: trained on another target: its {key} is {config['target'].get(key)}, this target's is {ours}"
-            )
+    check_trained_on(config, target, where)
     check_features(config["features"], target.config.n_layers, f"{where}: features")
     path = Path(folder) / "draft.safetensors"
     tensors = restored(path, read_tensors(path), config.get(KEY))

@@ -160,6 +160,15 @@ def target_identity(target: Llama) -> dict[str, Any]:
     }
 
 
+def check_trained_on(config: dict[str, Any], target: Llama, where: str | Path) -> None:
+    """Raise StudyError naming `where`, the file of `config`, if what it tells of was trained on another target."""
+    for key, ours in target_identity(target).items():
+        if config["target"].get(key) != ours:
+            raise StudyError(
+                f"{where}: trained on another target: its {key} is {config['target'].get(key)}, this target's is {ours}"
+            )
+
+
 def save_exit(draft: Exit, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write `folder/draft.safetensors`, only what was trained, rounded to `dtype`."""
     tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in draft.named_tensors().items()}
@@ -194,13 +203,7 @@ def load_exit(folder: str | Path, target: Llama) -> tuple[Exit, dict[str, Any]]:
     Raises StudyError if the checkpoint was trained on another target, or a file is missing or damaged.
     """
     config = read_checkpoint_config(folder)
-    ours = target_identity(target)
-    for key, found in ours.items():
-        if config["target"].get(key) != found:
-            raise StudyError(
-                f"{Path(folder) / 'config.json'}: trained on another target: its {key} is "
-                f"{config['target'].get(key)}, this target's is {found}"
-            )
+    check_trained_on(config, target, Path(folder) / "config.json")
     path = Path(folder) / "draft.safetensors"
     tensors = {name: tensor.to(target.device, target.dtype) for name, tensor in read_tensors(path).items()}
     layer, name = config["layer"], config["capacity"]

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, saving_tensors
-from selfdraft.models.exit import Exit, check_capacity, check_layer, exit_of, target_identity
+from selfdraft.models.exit import Exit, check_capacity, check_layer, check_trained_on, exit_of
 from selfdraft.models.llama import Llama
 from selfdraft.models.weights import read_tensors
 
@@ -69,11 +69,7 @@ def load_exits(folder: str | Path, target: Llama) -> tuple[list[Exit], dict[str,
     """
     config = read_exits_config(folder)
     where = str(Path(folder) / "config.json")
-    for key, ours in target_identity(target).items():
-        if config["target"].get(key) != ours:
-            raise StudyError(
-                f"{where}: trained on another target: its {key} is {config['target'].get(key)}, this target's is {ours}"
-            )
+    check_trained_on(config, target, where)
     check_capacity(config["capacity"], f"{where}: capacity")
     check_heads(config["heads"], target.config.n_layers, f"{where}: heads")
     path = Path(folder) / FILE

@@ -430,6 +430,12 @@ def question_settings(config: Config) -> str:
     return as_json(kept | more)
 
 
+def answering(config: Config) -> Config:
+    """The config with the one policy that the target answers by: another one changes no answer."""
+    policy = config.get("answers", {}).get("policy")
+    return config | {"policies": {name: made for name, made in config["policies"].items() if name == policy}}
+
+
 def answer_options(config: Config) -> list[str]:
     """What `regenerate` is told of the section `answers`."""
     made = config.get("answers", {})
@@ -502,7 +508,8 @@ def drafter_hash(config: Config, name: str) -> str:
     """The hash of all that decides one trained drafter."""
     made = trained_drafters(config)[name]
     own = ["answers", "policies"] if made.get("answers") == "regenerated" else []
-    return config_hash(config | {"drafters": {name: made}}, "target", "data", "drafters", *own)
+    alone = answering(config) | {"drafters": {name: made}}
+    return config_hash(alone, "target", "data", "drafters", *own)
 
 
 def teachers(config: Config) -> list[str]:
