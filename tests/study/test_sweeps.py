@@ -346,3 +346,14 @@ def test_a_job_of_acceptance_measures_drafts_that_differ_in_capacity_alone():
     cut = sweeps.by_group(CONFIG | {"points_a_job": 1}, chosen)
     assert [len(found) for found in cut.values()] == [1] * len(chosen)
     assert {name.partition("_more")[0] for name in cut} == set(groups)
+
+
+def test_answers_and_their_drafter_depend_on_the_one_policy_that_answers():
+    eagle = {"kind": "eagle3", "features": [1, 2], "answers": "regenerated"}
+    config = CONFIG | {"answers": {"questions": 9, "policy": "greedy"}, "drafters": {"eagle": eagle}}
+    config["policies"] = {"greedy": {"temperature": 0.0}}
+    told = sweeps.drafter_hash(config, "eagle"), sweeps.answer_options(config)
+    more = config | {"policies": config["policies"] | {"hot": {"temperature": 2.0}}}
+    assert (sweeps.drafter_hash(more, "eagle"), sweeps.answer_options(more)) == told
+    other = config | {"policies": {"greedy": {"temperature": 0.1}}}
+    assert sweeps.drafter_hash(other, "eagle") != told[0]
