@@ -50,8 +50,9 @@ def check_same_tokens(target: str | Path, folder: str | Path, key: str) -> None:
     ours, theirs = (_tokens(Path(place) / "tokenizer.json") for place in (target, folder))
     if ours == theirs:
         return
-    texts = sorted({*ours, *theirs}, key=lambda text: min(ours.get(text, 2**40), theirs.get(text, 2**40)))
-    text = next(text for text in texts if ours.get(text) != theirs.get(text))
+    other = {text for text in {*ours, *theirs} if ours.get(text) != theirs.get(text)}
+    # Two tokens that changed places have the same lowest id: their text says which is named, at every run.
+    text = min(other, key=lambda text: (min(ours.get(text, 2**40), theirs.get(text, 2**40)), text))
     raise StudyError(
         f"{key}: {folder} has another vocabulary (tokenizer.json): {text!r} is token {ours.get(text)} of the target "
         f"and {theirs.get(text)} there; both must share one tokenizer"
