@@ -1,5 +1,6 @@
 """What the loop asks of a drafter: propose tokens for each row, say what they were drawn from, hear what came of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,12 +26,16 @@ class Draft:
     own, -1 for a token that follows the pending one. Siblings are tried in their order; q is what each was drawn from
     once those before it were drawn (without replacement: without them, renormalised). Filler has parents too (-1).
     Without parents the draft is a chain.
+
+    looked_up: of a drafter that first looks for a draft in the text, for which rows it found one there, at next to no
+    cost; None of all others.
     """
 
     tokens: Tensor
     q: Tensor | None = None
     lengths: Tensor | None = None
     parents: Tensor | None = None
+    looked_up: Sequence[bool] | None = None
 
     @classmethod
     def of_lists(cls, proposals: list[list[int]], device: torch.device) -> "Draft":

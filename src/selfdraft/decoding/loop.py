@@ -33,6 +33,7 @@ class Cycle:
     tokens: list[int]  # returned: accepted draft tokens, then the residual or bonus token
     cut: bool
     overlap_sum: float | None = None
+    looked_up: bool = False  # the draft was found in the text, by a drafter that drafts itself where nothing is
 
 
 @dataclass
@@ -229,7 +230,8 @@ def cycles(
             if ends is not None:
                 new = new[: ends + 1]
             cut = ends is not None or (not whole and (most < gamma or left <= gamma or fit < needed))
-            finished.append(Cycle(row, drafted, min(count, len(new)), new, cut, overlaps[row] if overlaps else None))
+            summed, found = overlaps[row] if overlaps else None, bool(draft.looked_up and draft.looked_up[row])
+            finished.append(Cycle(row, drafted, min(count, len(new)), new, cut, summed, found))
             remaining[row] = 0 if ends is not None else max(0, left - len(new))
             if remaining[row] == 0:
                 keep[row] = []  # a finished row stands still; its slots are overwritten by filler

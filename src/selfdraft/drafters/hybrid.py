@@ -1,6 +1,7 @@
 """Lookup where the text repeats itself, else another drafter: what costs nothing is tried first."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,6 +91,11 @@ class HybridDrafter:
         self.tree: Tree | None = getattr(drafter, "tree", None)
         self._going: list[bool] = []
 
+    @property
+    def parts(self) -> dict[str, Drafter]:
+        """What drafts, by the step that it takes (`selfdraft steps`)."""
+        return {"lookup": self.lookup, "draft": self.drafter}
+
     def start(self, session: Session) -> None:
         self._going = [True] * session.batch
         self.lookup.start(session)
@@ -98,7 +104,7 @@ class HybridDrafter:
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
         found = self.lookup.proposals(session, gamma)
         if all(proposal for proposal, goes in zip(found, self._going, strict=True) if goes):
-            return Draft.of_lists(found, session.pending.device)
+            return replace(Draft.of_lists(found, session.pending.device), looked_up=[True] * len(found))
         draft = self.drafter.draft(session, min(gamma, self.most or gamma), policy, generator)
         return replaced(draft, found) if self._apart and any(found) and draft.parents is None else draft
 
@@ -113,13 +119,14 @@ def replaced(draft: Draft, found: list[list[int]]) -> Draft:
     rows, width = draft.tokens.shape
     device, longest = draft.tokens.device, max(width, *map(len, found))
     own = [width] * rows if draft.lengths is None else draft.lengths.tolist()
-    theirs = uploaded([bool(proposal) for proposal in found], device).bool()
+    from_text = [bool(proposal) for proposal in found]
+    theirs = uploaded(from_text, device).bool()
     filled = [proposal + [0] * (longest - len(proposal)) for proposal in found]
     tokens = torch.where(theirs.unsqueeze(1), uploaded(filled, device), F.pad(draft.tokens, (0, longest - width)))
     lengths = uploaded([len(proposal) or mine for proposal, mine in zip(found, own, strict=True)], device)
     if draft.q is None:
-        return Draft(tokens, None, lengths)
+        return Draft(tokens, None, lengths, looked_up=from_text)
     certain = torch.zeros((rows, longest, draft.q.shape[-1]), dtype=draft.q.dtype, device=device)
     certain.scatter_(-1, tokens.unsqueeze(-1), 1.0)  # all mass on what lookup proposes
     q = torch.where(theirs.view(-1, 1, 1), certain, F.pad(draft.q, (0, 0, 0, longest - width)))
-    return Draft(tokens, q, lengths)
+    return Draft(tokens, q, lengths, looked_up=from_text)

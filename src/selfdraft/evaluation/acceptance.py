@@ -18,7 +18,7 @@ from selfdraft.sequences import Prompt
 
 COLUMNS = (
     *SETTINGS,
-    *("prompt", "cycle", "drafted", "accepted", "overlap_sum", "new_tokens", "cut", "identical", "dtype"),
+    *("prompt", "cycle", "drafted", "accepted", "overlap_sum", "new_tokens", "cut", "identical", "looked_up", "dtype"),
 )
 
 
@@ -88,5 +88,6 @@ def acceptance_rows(
                 "new_tokens": len(cycle.tokens),
                 "cut": int(cycle.cut),
                 "identical": identical[cycle.row],
+                "looked_up": int(cycle.looked_up),
             }
             count[cycle.row] += 1

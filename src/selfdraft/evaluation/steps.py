@@ -91,6 +91,7 @@ def step_rows(
     """A row a step, `rounds` times at each context, all steps in a new order each time; one uncounted round first.
 
     `points` are (drafter that never stops early, gamma, settings columns); `tokens` a text to fill the contexts with.
+    What a drafter of several parts (`parts`) takes is that of each: its steps `lookup` and `draft`.
     `tokens` of a row: drafted ones of a draft, those verified together of a verification. A verification of one token
     is measured once for all points whose drafters want states at the same depths.
     """
@@ -98,8 +99,13 @@ def step_rows(
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
     shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
     room = max((room_of(gamma, widest(drafter, gamma)) for drafter, gamma, _ in points), default=room_of(1))
+    parts = [
+        (part, gamma, {**settings, "step": step})
+        for drafter, gamma, settings in points
+        for step, part in getattr(drafter, "parts", {"draft": drafter}).items()
+    ]
     wanted = {drafter.depths for drafter, _, _ in points}
-    work: list[Point | None] = [*points, *((NoDraft(depths), 1, {}) for depths in sorted(wanted))]
+    work: list[Point | None] = [*parts, *((NoDraft(depths), 1, {}) for depths in sorted(wanted))]
     work = [part for point in work for part in (None, point)]  # a vanilla step beside each
     order = random.Random(seed)
     for number in tqdm(range(-1, rounds), unit="round", desc=f"steps {policy.name}", disable=None):
@@ -122,7 +128,7 @@ def step_rows(
                     draft, verify, drafted = _cycle(target, drafter, start, policy, longest, generator)
                     if drafted:
                         made = [
-                            {**settings, "step": "draft", "tokens": drafted, "seconds": draft},
+                            {**settings, "tokens": drafted, "seconds": draft},
                             {**settings, "step": "verify", "tokens": drafted + 1, "seconds": verify},
                         ]
                 if number >= 0:

@@ -42,6 +42,7 @@ SPEED_SUMS = (
     "attempts",
 )
 STEP_NUMBERS = ("context", "tokens", "round", "seconds")
+LATER_NUMBERS = {"acceptance": ("looked_up",)}  # 0 in tables that are older than the column
 RAW_COLUMNS = {
     "quality": (*CHECKPOINT, "conversation", *QUALITY_SUMS, *TRAINED),
     "acceptance": (*SETTINGS, "prompt", *ACCEPTANCE_NUMBERS, "dtype"),

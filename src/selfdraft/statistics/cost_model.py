@@ -17,12 +17,14 @@ class Steps:
     """Seconds of the steps of one point, measured on their own (`selfdraft steps`).
 
     vanilla: one vanilla decode step; draft: one drafted token; verify: by the number of tokens that are
-    verified together, the pending one included.
+    verified together, the pending one included. lookup: one token that was found in the text, of a drafter that looks
+    there first; none of all others.
     """
 
     vanilla: ByContext
     draft: ByContext
     verify: Mapping[int, ByContext]
+    lookup: ByContext | None = None
 
 
 def at(table: Mapping[Any, float], x: float) -> float:
@@ -31,10 +33,14 @@ def at(table: Mapping[Any, float], x: float) -> float:
     return float(np.interp(x, keys, [table[key] for key in keys]))
 
 
-def cycle_seconds(steps: Steps, drafted: int, context: float) -> float:
-    """What a cycle with so many drafted tokens takes, if the loop around its steps cost nothing."""
+def cycle_seconds(steps: Steps, drafted: int, context: float, looked_up: bool = False) -> float:
+    """What a cycle with so many drafted tokens takes, if the loop around its steps cost nothing.
+
+    looked_up: whether they were found in the text, by a drafter that drafts itself where nothing is found.
+    """
+    draft = steps.lookup if looked_up and steps.lookup else steps.draft
     verify = at({width: at(table, context) for width, table in steps.verify.items()}, drafted + 1)
-    return drafted * at(steps.draft, context) + verify
+    return drafted * at(draft, context) + verify
 
 
 def predict(accepted_mean: float, drafted: Mapping[int, float], steps: Steps, context: float) -> float:

@@ -22,7 +22,7 @@ from selfdraft.statistics.bootstrap import Bootstrap, Estimate, Floats
 from selfdraft.statistics.columns import SETTINGS
 from selfdraft.statistics.cost_model import Steps
 from selfdraft.statistics.estimates import measured
-from selfdraft.statistics.speeds import steps_of
+from selfdraft.statistics.speeds import seconds_of, steps_of
 
 TIMED = ("drafter", "layer", "capacity", "drafting")  # what a step's time depends on, beside the policy
 HOW = ("run", "shortened", "extended")
@@ -83,9 +83,9 @@ def told(
     tried = (rows["drafted"] == source) & (rows["accepted"] >= source - 1) & (extra > 0)
     # Who drafts on does so in every cycle, and pays for it whether or not it is accepted.
     lengths = drafted.where(drafted < source, drafted + extra)
-    cost = {n: cost_model.cycle_seconds(steps, int(n), context) for n in lengths.unique()}
+    seconds = seconds_of(lengths, rows["looked_up"], steps, context)
     sums = (
-        pd.DataFrame({"accepted": accepted, "whole": whole, "tried": tried, "seconds": lengths.map(cost)})
+        pd.DataFrame({"accepted": accepted, "whole": whole, "tried": tried, "seconds": seconds})
         .assign(cycles=1.0, prompt=rows["prompt"])
         .astype({"whole": float, "tried": float})
         .groupby("prompt", sort=True)[["accepted", "whole", "tried", "cycles", "seconds"]]

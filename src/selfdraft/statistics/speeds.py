@@ -127,8 +127,7 @@ class Speeds:
             return
         context = float(self.rows["context"].mean())
         vanilla = cost_model.at(steps.vanilla, context)
-        cost = {n: cost_model.cycle_seconds(steps, int(n), context) for n in whole["drafted"].unique()}
-        told = whole.assign(cycles=1.0, seconds=whole["drafted"].map(cost))
+        told = whole.assign(cycles=1.0, seconds=seconds_of(whole["drafted"], whole["looked_up"], steps, context))
         sums = told.groupby("prompt", sort=True)[["accepted", "cycles", "seconds"]].sum()
 
         def predict(accepted: Floats, cycles: Floats, seconds: Floats) -> Any:
@@ -149,6 +148,15 @@ class Speeds:
 
         note = self.left_out(timed, self.vanilla)
         self.put("efficiency", efficiency, list(both.to_numpy(float).T), note)
+
+
+def seconds_of(
+    drafted: "pd.Series[float]", looked_up: "pd.Series[float]", steps: Steps, context: float
+) -> "pd.Series[float]":
+    """What each cycle should take by its drafted tokens, and by whether they were found in the text."""
+    kinds = pd.MultiIndex.from_arrays([drafted, looked_up == 1])
+    cost = {(n, found): cost_model.cycle_seconds(steps, int(n), context, found) for n, found in kinds.unique()}
+    return pd.Series([cost[kind] for kind in kinds], index=drafted.index, dtype=float)
 
 
 def speedup_of(tokens: Floats, cycles: Floats, *ratios: Floats) -> Any:
@@ -216,8 +224,8 @@ def steps_of(rows: pd.DataFrame, vanilla: pd.DataFrame) -> Steps | None:
         found = seconds.groupby(table["context"]).median()
         return dict(zip(found.index.astype(float), found.to_numpy(float), strict=True))
 
-    draft, verify = (rows[rows["step"] == step] for step in ("draft", "verify"))
+    lookup, draft, verify = (rows[rows["step"] == step] for step in ("lookup", "draft", "verify"))
     if draft.empty or verify.empty or vanilla.empty:
         return None
     widths = {int(width): medians(verify[verify["tokens"] == width]) for width in verify["tokens"].unique()}
-    return Steps(medians(vanilla), medians(draft, per_token=True), widths)
+    return Steps(medians(vanilla), medians(draft, per_token=True), widths, medians(lookup, per_token=True) or None)
