@@ -14,6 +14,7 @@ from selfdraft.drafters.hybrid import HybridDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.drafters.model import ModelDrafter
 from selfdraft.errors import StudyError
+from selfdraft.evaluation.steps import step_rows
 
 GREEDY = Policy("greedy")
 REPEATED = [[5, 6, 7, 8] * 4, [9], [1, 2, 3, 1, 2], [4, 4, 4, 4, 4, 4], [30, 20, 10]]
@@ -67,6 +68,20 @@ def test_each_drafts_where_it_should():
     other.asked = []
     speculate(target, HybridDrafter(LookupDrafter(3, 2), other, 2), [[5, 6, 7, 8]], GREEDY, 4, 1, generator, whole=True)
     assert other.asked == [2]
+
+
+def test_cycles_say_who_drafted_and_steps_are_timed_by_part():
+    target, generator = tiny_llama(), torch.Generator().manual_seed(0)
+    hybrid = HybridDrafter(LookupDrafter(3, 2), learned(target, "eagle3"))
+    batch = [[5, 6, 7, 5, 6], [1, 2, 3, 4, 9]]
+    first = {cycle.row: cycle for cycle in speculate(target, hybrid, batch, GREEDY, 3, 1, generator, whole=True).cycles}
+    assert (first[0].looked_up, first[1].looked_up) == (True, False)
+    alone = speculate(target, LookupDrafter(3, 2), [batch[0]], GREEDY, 3, 1, generator, whole=True)
+    assert not alone.cycles[0].looked_up  # a drafter of one kind says nothing
+    points = [(hybrid, gamma, {"drafter": "hybrid", "gamma": gamma}) for gamma in (2, 3)]
+    rows = list(step_rows(target, points, list(range(61)), GREEDY, [20], 2, 0))
+    found = {(row["step"], row["tokens"]) for row in rows if row["drafter"] == "hybrid"}
+    assert found == {(step, n) for step in ("lookup", "draft") for n in (2, 3)} | {("verify", n) for n in (1, 3, 4)}
 
 
 def test_after_cycles_of_lookup_the_other_drafts_as_if_it_had_been_alone():

@@ -7,7 +7,7 @@ import pytest
 
 from selfdraft.cli import main
 from selfdraft.statistics.bootstrap import Bootstrap
-from selfdraft.statistics.columns import RAW_COLUMNS
+from selfdraft.statistics.columns import LATER_NUMBERS, RAW_COLUMNS
 from selfdraft.statistics.cost_model import expected_accepted
 from selfdraft.statistics.predictions import best_of, predictions, source_of
 from selfdraft.statistics.raw_tables import read_raw
@@ -49,7 +49,8 @@ ACCEPTED = [cycle(f"p{p}", n, 4, accepted) for p in range(10) for n, accepted in
 def files(tmp_path):
     def written(cycles=ACCEPTED, steps=STEPS):
         acceptance, table = tmp_path / "acceptance.csv", tmp_path / "steps.json"
-        pd.DataFrame(cycles)[list(RAW_COLUMNS["acceptance"])].to_csv(acceptance, index=False)
+        later = [name for name in LATER_NUMBERS["acceptance"] if name in cycles[0]]
+        pd.DataFrame(cycles)[[*RAW_COLUMNS["acceptance"], *later]].to_csv(acceptance, index=False)
         table.write_text(json.dumps({"machine": {}, "steps": steps}))
         return acceptance, table
 
@@ -95,6 +96,16 @@ def test_drafts_that_end_themselves_are_not_extended(files):
     own = [row | {"drafted": 3, "accepted": 1} if row["cycle"] == 3 else row for row in ACCEPTED]
     found, _ = told(files, [2, 6], cycles=own)
     assert {one.gamma for one in found} == {2, 4}
+
+
+def test_what_a_hybrid_finds_in_the_text_costs_what_lookup_takes(files):
+    cycles = [row | {"looked_up": int(row["cycle"] < 2)} for row in ACCEPTED]  # those with all 4 accepted
+    lookup = step("lookup", 4, 0.0004)
+    found, _ = told(files, [], cycles=cycles, steps=[*STEPS, lookup])
+    seconds = (2 * 0.0004 + 2 * 0.008) / 4 + 0.014
+    assert found[0].speedup.value == pytest.approx(4 * 0.010 / seconds)
+    found, _ = told(files, [], steps=[*STEPS, lookup])  # a table from before: nothing was looked up
+    assert found[0].speedup.value == pytest.approx(4 * 0.010 / 0.022)
 
 
 def test_a_slow_draft_does_not_pay_and_a_draft_without_steps_is_named(files):

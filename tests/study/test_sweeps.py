@@ -213,6 +213,23 @@ def test_who_asks_heads_needs_them_and_their_calibration_and_they_the_states_tha
     assert sweeps.captured_splits(config) == ["held_out"]
 
 
+def test_a_draft_from_elsewhere_is_an_input_and_no_training(tmp_path, monkeypatch):
+    shipped = "drafters/SmolLM2-135M-Instruct/eagle3"
+    given = {"given": {"kind": "trained_elsewhere", "folder": shipped}, "both": {"kind": "hybrid", "drafter": "given"}}
+    config = OTHERS | {"drafters": OTHERS["drafters"] | given}
+    config["sweeps"] = {"both": {"drafter": ["both"], "gamma": [4], "policy": ["greedy"]}}
+    assert sweeps.drafters_in_use(config) == {}
+    monkeypatch.chdir(tmp_path)  # a study of its own: the folder is the checkout's
+    folder = sweeps.CHECKOUT / shipped
+    assert set(sweeps.drafter_files(config, sweeps.points(config))) >= {
+        str(folder / file) for file in ("config.json", "draft.safetensors")
+    }
+    assert json.loads(sweeps.drafter_settings(config))["both"]["drafter"]["folder"] == str(folder)
+    assert sweeps.drafters_called(config) == [f"given={folder}"]
+    (tmp_path / shipped).mkdir(parents=True)
+    assert sweeps.drafters_called(config) == [f"given={shipped}"]
+
+
 def test_sections_choose_their_points_and_identity_only_greedy_ones():
     chosen = sweeps.identity_points(OTHERS)
     assert {point.policy for point in chosen} == {"greedy"}

@@ -177,6 +177,33 @@ def test_it_goes_out_to_another_program_and_comes_back_the_same(study, capsys):
     assert told[1]["drafter"] == "back"
 
 
+def test_another_study_measures_it_as_trained_elsewhere(study, capsys):
+    kinds = {"eagle": {"kind": "eagle3"}, "given": {"kind": "trained_elsewhere"}}
+    drafters = json.dumps({name: kind | {"folder": str(study / "whole")} for name, kind in kinds.items()})
+    common = ["acceptance", "--target", study / "target", "--data", study / "data", "--drafters", drafters]
+    points = json.dumps({"greedy": [["eagle", 3], ["given", 3]]})
+    out, table = study / "given.csv", study / "given_results.csv"
+    dispatch_stage(*common, "--points", points, "--policies", '{"greedy": {}}', "--out", out)
+    dispatch_stage("results", "--acceptance", out, "--drafters", f"given={study / 'whole'}", "--out", table)
+    ours, theirs = sorted(csv.DictReader(table.open()), key=lambda row: row["drafter"])
+    assert ours["accepted_mean"] == theirs["accepted_mean"]
+    assert (ours["trained_parameters"], theirs["trained_parameters"] != "") == ("", True)
+    drafters = json.dumps({"given": {"kind": "trained_elsewhere", "folder": str(study / "nowhere")}})
+    common[6] = drafters
+    assert (
+        main(
+            [
+                *map(str, common),
+                "--points",
+                '{"greedy": [["given", 3]]}',
+                *("--policies", '{"greedy": {}}', "--out", str(out)),
+            ]
+        )
+        == 2
+    )
+    assert "nowhere/config.json: file not found" in capsys.readouterr().err
+
+
 def test_generate_drafts_with_its_folder_alone_and_behind_lookup(study, capsys):
     words = ["generate", "--target", study / "target", "--prompt", "How are you?", "--max-new-tokens", 12]
     answers = []

@@ -8,6 +8,7 @@ from typing import Any
 from selfdraft.commands.options import add_origin
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
+from selfdraft.statistics.columns import SIZES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,10 +17,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{kind}", type=Path, help=f"raw {kind} table (left out: not measured)")
     parser.add_argument(
         "--drafters",
-        type=Path,
         nargs="*",
         default=[],
-        help="folders made by `selfdraft train` and `train-drafter`, for their sizes and what training took",
+        help="folders made by `selfdraft train` and `train-drafter`, for their sizes and what training took; "
+        "NAME=FOLDER where the tables have another name for it",
     )
     parser.add_argument("--machine", type=Path, help="machine.json, for mbu (left out: mbu is empty)")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
@@ -59,16 +60,21 @@ def bandwidth(path: Path | None) -> float | None:
     return float(value)
 
 
-def drafter_config(folder: Path) -> dict[str, Any]:
-    """What the folder of something trained says of it. Raises StudyError for a folder of something else."""
-    path = folder / "config.json"
+def drafter_config(given: str) -> dict[str, Any]:
+    """What the folder of something trained says of it, under the name that is given as NAME=FOLDER or its own.
+
+    Raises StudyError for a folder of something else.
+    """
+    name, _, folder = given.rpartition("=") if not Path(given).exists() else ("", "", given)
+    path = Path(folder) / "config.json"
     config = read_json(path)
     if not isinstance(config, dict) or not isinstance(config.get("drafter"), str):
         raise StudyError(f"{path}: drafter: missing; is this a folder made by `selfdraft train` or `train-drafter`?")
-    for name in ("T", "capacity", "objective", "seed"):
-        if "layer" in config and name not in config:
-            raise StudyError(f"{path}: {name}: missing; is this a folder made by `selfdraft train`?")
-    return config
+    for key in ("T", "capacity", "objective", "seed"):
+        if "layer" in config and key not in config:
+            raise StudyError(f"{path}: {key}: missing; is this a folder made by `selfdraft train`?")
+    sizes = {key: config[key] for key in SIZES if key in config}
+    return {"drafter": name, **sizes} if name else config
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from selfdraft.capacities import CAPACITIES as CAPACITIES
@@ -12,9 +13,12 @@ from selfdraft.checkpoints import OBJECTIVE, SEED, temperature_text
 from selfdraft.checkpoints import VARIANT as VARIANT
 from selfdraft.checkpoints import Checkpoint as Checkpoint
 from selfdraft.drafters import KINDS, kind_of
+from selfdraft.provenance import PACKAGE
 from selfdraft.provenance.config_hash import Config, as_json
 from selfdraft.provenance.config_hash import config_hash as config_hash
 from selfdraft.provenance.config_hash import recorded as recorded
+
+CHECKOUT = PACKAGE.parents[1]
 
 # Each figure draws one sweep; `figures: {NAME: {sweep: …}}` in the config chooses another one.
 FIGURES = {
@@ -374,6 +378,16 @@ def trained_drafters(config: Config) -> dict[str, Any]:
     return {name: made for name, made in config.get("drafters", {}).items() if made.get("kind") in kinds}
 
 
+def from_elsewhere(config: Config) -> dict[str, str]:
+    """The folders of the drafters that were trained elsewhere, by name: as they are written, or in the checkout."""
+    written = {
+        name: Path(made["folder"])
+        for name, made in config.get("drafters", {}).items()
+        if made.get("kind") == "trained_elsewhere"
+    }
+    return {name: str(folder if folder.exists() else CHECKOUT / folder) for name, folder in written.items()}
+
+
 def drafters_in_use(config: Config) -> dict[str, Any]:
     """Those of `trained_drafters` that a sweep measures, alone or in a hybrid."""
     used = drafting_with(config, points(config))
@@ -383,7 +397,14 @@ def drafters_in_use(config: Config) -> dict[str, Any]:
 def trained_folders(config: Config) -> list[str]:
     """The folders of all that the sweeps measure and that was trained: exits, then other drafters."""
     exits = [f"results/checkpoints/{draft.name}" for draft in checkpoints(config)]
-    return exits + [f"results/drafters/{name}" for name in drafters_in_use(config)]
+    given = [folder for name, folder in from_elsewhere(config).items() if name in drafting_with(config, points(config))]
+    return exits + [f"results/drafters/{name}" for name in drafters_in_use(config)] + given
+
+
+def drafters_called(config: Config) -> list[str]:
+    """What `results` is told of `trained_folders`: which of them rows have another name for, as NAME=FOLDER."""
+    names = {folder: name for name, folder in from_elsewhere(config).items()}
+    return [f"{names[folder]}={folder}" if folder in names else folder for folder in trained_folders(config)]
 
 
 def drafting_with(config: Config, chosen: Iterable[Point]) -> set[str]:
@@ -399,6 +420,7 @@ def drafter_files(config: Config, chosen: Iterable[Point]) -> list[str]:
     """The files of the drafters, other than exits, that some points need: what was trained, and all separate models."""
     used = drafting_with(config, chosen)
     folders = {name: f"results/drafters/{name}" for name in trained_drafters(config) if name in used}
+    folders |= {name: folder for name, folder in from_elsewhere(config).items() if name in used}
     folders |= {name: f"results/target/{name}" for name in draft_models(config) if used}
     return [
         f"{folder}/{file}"
@@ -557,6 +579,7 @@ def drafter_settings(config: Config) -> str:
     A hybrid holds what it drafts with, as does what asks heads.
     """
     ours, drafters = trained_drafters(config), config.get("drafters", {})
+    given = from_elsewhere(config)
 
     def known(name: str) -> dict[str, Any]:
         made = drafters[name]
@@ -565,6 +588,8 @@ def drafter_settings(config: Config) -> str:
         found = {key: value for key, value in made.items() if key != "source"}
         if "source" in made:
             found["folder"] = f"results/target/{name}"
+        if name in given:
+            found["folder"] = given[name]
         if "drafter" in made:
             found["drafter"] = known(made["drafter"])
         return found
