@@ -112,7 +112,7 @@ rule train_drafter:
         drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["draft"]),
     conda:
         ENVIRONMENT
-    threads: workflow.cores
+    threads: max(1, workflow.cores // 2)  # two of them side by side learn more a second than one on all cores
     resources:
         gpu=1,
         save_steps=0,
