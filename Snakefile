@@ -132,7 +132,9 @@ rule all_figures:
         rules.provenance.output,
         collect(
             "paper_figures/{figure}.{format}",
-            figure=[name for name in sweeps.figures(config) if name not in sweeps.TABLE_FIGURES],
+            figure=[
+                name for name in sweeps.figures(config) if name == sweeps.EARLY or name not in sweeps.TABLE_FIGURES
+            ],
             format=["pdf", "png"],
         ),
 

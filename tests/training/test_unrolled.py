@@ -1,5 +1,8 @@
 """What a drafter computes in training is what it computes in serving: features, positions, shift, and who sees whom."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_llama import moved_eagle3, tiny_llama
@@ -83,6 +86,16 @@ def test_serving_computes_what_training_does(target, fc_norm, norm_output):
         outcome = Outcome(lengths, [STEPS, STEPS], list(accepted), new, session.features(), logits, 0.0, 0.0)
         session.commit(torch.tensor(accepted), torch.tensor([[tokens[-1]] for tokens in new]), new)
         drafter.observe(outcome)
+
+
+def test_the_numbers_are_those_of_the_file(target):
+    """What both sides computed when drafters were first trained: a change of both together is seen too."""
+    golden = json.loads((Path(__file__).parent / "golden_eagle3.json").read_text())
+    draft = moved_eagle3(target, FEATURES, torch.arange(0, 61, 2), True, True)
+    (text,) = texts(target, 12)
+    assert text == golden["text"]
+    for step, found in enumerate(trained(target, draft, [text])):
+        torch.testing.assert_close(found[[2, 7], :8], torch.tensor(golden["logits"][step]), atol=2e-4, rtol=2e-4)
 
 
 def test_who_sees_whom(target):

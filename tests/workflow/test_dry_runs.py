@@ -131,6 +131,13 @@ def test_the_benchmarks_are_a_target_of_their_own(study):
     }
 
 
+def test_the_first_figure_needs_nothing_that_is_trained(study):
+    first = study.to_do("paper_figures/lengths.png")
+    made = {"target", "data", "lengths", "gather_lengths", "side_table", "figure_lengths"}
+    assert set(first) - {"total"} == made
+    assert made <= set(study.to_do("--cores", "2", "all_figures"))
+
+
 def test_the_paper_needs_the_study_its_benchmarks_and_the_figures_that_it_shows(study):
     jobs = study.to_do("--cores", "2", "paper")
     assert (jobs["paper_numbers"], jobs["paper"], jobs["results"], jobs["side_table"]) == (1, 1, 1, 4)

@@ -87,7 +87,7 @@ rule lengths:
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points_for(config, "lengths"))),
             file=["draft.safetensors", "config.json"],
         ),
-        drafters=DRAFTERS,
+        drafters=sweeps.drafter_files(config, sweeps.points_for(config, "lengths")),
         code=code_digests.code_of("lengths"),
     output:
         "results/raw/lengths/{policy}.csv",
@@ -95,6 +95,8 @@ rule lengths:
         "results/logs/lengths/{policy}.log",
     benchmark:
         "results/benchmarks/lengths/{policy}.tsv"
+    # Before all else that is ready: what needs no training is a first figure to look at.
+    priority: 100
     conda:
         ENVIRONMENT
     threads: workflow.cores
@@ -137,6 +139,7 @@ rule gather_lengths:
         "results/raw/lengths.csv",
     log:
         "results/logs/gather_lengths.log",
+    priority: 20
     localrule: True
     conda:
         ENVIRONMENT
@@ -247,6 +250,7 @@ rule side_table:
         "results/logs/side_table/{table}.log",
     wildcard_constraints:
         table="batch|lengths|peers|identity",
+    priority: 20
     conda:
         ENVIRONMENT
     threads: 1

@@ -39,6 +39,7 @@ FIGURES = {
 WHOLE_FIGURES = ("methods", "learning")
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
+EARLY = "lengths"  # the one of them that `all_figures` draws too: where nothing is trained for it, it is the first
 ALL_FIGURES = [*FIGURES, *WHOLE_FIGURES, *TABLE_FIGURES]
 
 # Figures that the text of paper/ shows, as far as the study draws them.
