@@ -146,7 +146,11 @@ WRONG = [
     ("drafters/e", EAGLE | {"source": {}}, "drafters.e.source: unknown key; known are kind, features, vocabulary"),
     ("drafters/e", EAGLE | {"features": [2, 2]}, "drafters.e.features: found [2, 2], ascending depths of the target"),
     ("drafters/h", {"kind": "hybrid"}, "drafters.h.drafter: missing; it must be set"),
-    ("drafters/h", HYBRID, 'drafters.h.drafter: "eagle" is no drafter with a model: one of eagle3, eagle3-text, shipped is right'),
+    (
+        "drafters/h",
+        HYBRID,
+        'drafters.h.drafter: "eagle" is no drafter with a model: one of eagle3, eagle3-text, shipped is right',
+    ),
     ("answers", MISSING, "drafters.eagle3.answers: regenerated needs the section answers, which says how"),
     ("answers/policy", "greedily", 'answers.policy: "greedily" is not a key of policies; did you mean "greedy"?'),
     ("answers/questions", 0, "answers.questions: 0 is not ≥ 1"),

@@ -28,7 +28,7 @@ def test_the_default_study_is_one_job_a_checkpoint_a_group_of_drafts_a_policy_an
     assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (21, 11, 12, 2)
     assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
     assert (jobs["domain_quality"], jobs["domain_acceptance"]) == (1, 4)
-    assert sum(name.startswith("figure_") for name in jobs) == 14
+    assert sum(name.startswith("figure_") for name in jobs) == 15
 
 
 def test_work_in_parts_is_a_job_a_part(study_at, tmp_path):
@@ -53,10 +53,10 @@ def test_a_group_of_more_points_than_a_job_measures_has_several_jobs(study_at, t
         if data.endswith("/sharegpt")
     ]
     sizes = sorted(sum(map(len, points.values())) for points in own)
-    assert sum(sizes) == 49
-    assert (max(sizes), len(sizes)) == (3, 22)
+    assert sum(sizes) == 52
+    assert (max(sizes), len(sizes)) == (3, 23)
     measured = [(policy, *point) for points in own for policy, found in points.items() for point in found]
-    assert len(set(measured)) == 49
+    assert len(set(measured)) == 52
 
 
 def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_path):
@@ -91,7 +91,7 @@ def test_the_full_study_is_planned(study, profile):
     # drafts that differ in capacity alone are measured together, and not more than eight points of them
     assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (63, 24, (25 + 3 * 7) * 4, 3 * 4)
     assert (jobs["domain_quality"], jobs["domain_acceptance"]) == (2 * 3, 3 * 4 * 4)
-    assert sum(name.startswith("figure_") for name in jobs) == 13
+    assert sum(name.startswith("figure_") for name in jobs) == 14
 
 
 def asking_for_a_gpu():
