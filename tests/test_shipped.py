@@ -63,7 +63,7 @@ def test_generate_drafts_with_it(root, monkeypatch, capsys):
     monkeypatch.setattr(shipped.checkpoint_folder, "__defaults__", (root / "drafters",))
     words = ["generate", "--target", str(root / "models/mine"), "--prompt", "How?", "--max-new-tokens", "4"]
     assert main([*words, "--checkpoint", "eagle3"]) == 0
-    assert "[eagle3 eagle3, gamma 4]" in capsys.readouterr().out
+    assert "[eagle3, gamma 4]" in capsys.readouterr().out
     assert main([*words, "--checkpoint", "eagle5"]) == 2
     error = capsys.readouterr().err
     assert "error: --checkpoint: eagle5: no such folder, and no drafter of that name; those shipped for tiny" in error

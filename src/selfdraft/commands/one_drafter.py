@@ -103,7 +103,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
         kind = kind_in(folder)
         made: dict[str, Any] = {"kind": kind, "folder": folder}
         name = Path(folder).name
-        told = f"{kind} {name}"
+        told = kind if kind == name else f"{kind} {name}"
         if kind == "exits":
             made = {"kind": "adaptive_early_exit", "drafter": made}
             made |= {"accuracy_level": LEVEL if args.accuracy_level is None else args.accuracy_level}
