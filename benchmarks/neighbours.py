@@ -33,7 +33,7 @@ def serve(target: str, threads: int) -> None:
     from selfdraft.decoding.prefill import Prefill
     from selfdraft.models.runtime import start
 
-    model = start(target, "bfloat16", "cpu", threads).pack()
+    model = start(target, "auto", "cpu", threads).pack()
     start_ = Prefill(model, [PROMPT], 16, (0,))
     print("ready", flush=True)
     for _ in sys.stdin:
