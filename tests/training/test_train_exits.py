@@ -119,6 +119,26 @@ def test_the_table_of_heads_has_a_row_each_with_intervals(study):
     assert rows[0]["target_accuracy"] == rows[1]["target_accuracy"]
 
 
+def test_the_curves_of_heads_end_at_their_agreement_and_can_be_drawn(study, capsys):
+    out, drawn = study / "heads.csv", study / "drawn"
+    words = ["--output-path", out, "--curves", study / "head_curves.csv", "--settings", '{"resamples": 99}']
+    dispatch_stage(*calibrating(study, *words, command="evaluate-heads"))
+    points = list(csv.DictReader((study / "head_curves.csv").open()))
+    for row in csv.DictReader(out.open()):
+        of_head = [point for point in points if point["layer"] == row["layer"]]
+        by_threshold = [point for point in of_head if point["curve"] == "threshold"]
+        bins = [point for point in of_head if point["curve"] == "reliability"]
+        rates = [float(point["exit_rate"]) for point in by_threshold]
+        assert rates == sorted(rates)
+        assert rates[-1] == 1  # no entropy is above the last threshold
+        assert float(by_threshold[-1]["agreement"]) == pytest.approx(float(row["agreement"]))
+        assert sum(int(point["tokens"]) for point in bins) == int(row["tokens"])
+        agreeing = sum(int(point["tokens"]) * float(point["agreement"]) for point in bins)
+        assert agreeing / int(row["tokens"]) == pytest.approx(float(row["agreement"]))
+    dispatch_stage("figure", "heads", "--table", study / "head_curves.csv", "--out-dir", drawn)
+    assert {path.name for path in drawn.iterdir()} == {"heads.pdf", "heads.png"}
+
+
 def test_what_drafts_with_them_says_what_the_target_says(study):
     common = ["--target", study / "target", "--data", study / "data"]
     points = ["--points", '{"greedy": [["fast", 4]], "warm": [["fast", 3, "trimmed"]]}']
