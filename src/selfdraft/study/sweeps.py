@@ -639,10 +639,11 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
             grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
     of_tables = (name for name, section in TABLE_FIGURES.items() if section in config)
+    heads = heads_in_use(config)
     of_study = [
         "methods",
-        *(["learning"] if drafters_in_use(config) else []),
-        *(["heads"] if heads_in_use(config) else []),
+        *(["learning"] if drafters_in_use(config).keys() - heads else []),
+        *(["heads"] if heads else []),
     ]
     for name in (*of_study, *of_tables):
         chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
