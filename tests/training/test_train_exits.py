@@ -1,6 +1,7 @@
 """Auxiliary heads on a tiny study: trained together, looked at, calibrated, drafted with; and what is refused."""
 
 import csv
+import itertools
 import json
 import shutil
 
@@ -99,6 +100,12 @@ def test_the_calibration_says_for_each_head_measure_rule_and_level_what_is_promi
                         assert made["risk"] <= 1 - float(level) + 1e-9
                         assert 0 <= made["observed_risk"] <= 1
                         assert 0 <= made["exit_rate"] <= 1
+    assert "tokens that leave early" in found["joint_risk"]
+    for measure, level in itertools.product(MEASURES, ("0.50", "0.95")):
+        made = found["joint"][measure]["learn_then_test"][level]
+        assert (made["threshold"] is None) == (level == "0.95")  # five conversations promise 0.50 alone
+        assert level == "0.95" or made["risk"] <= 0.5
+        assert level == "0.95" or 0 <= made["observed_risk"] <= 1
     strict = found["thresholds"]["0"]["entropy"]["learn_then_test"]["0.95"]
     assert strict["threshold"] is None  # a few conversations cannot promise it
     assert strict["conversations_needed"] is None or strict["conversations_needed"] >= 59
@@ -347,3 +354,12 @@ def test_too_few_conversations_are_told_how_many_are_needed(study, capsys):
     assert told in capsys.readouterr().err
     assert main([*map(str, calibrating(study, "--num-samples", 10_000))]) == 2
     assert "--num-samples: 10000 conversations asked, the held-out text has" in capsys.readouterr().err
+
+
+def test_heads_draft_no_trees_and_drawn_answers_are_not_called_identical(study, capsys):
+    assert main(generating(study, "--checkpoint", study / "heads", *LEVEL, "--tree", 4, 2)) == 2
+    assert "adaptive_early_exit drafts no trees" in capsys.readouterr().err
+    words = ["--checkpoint", study / "heads", "--mode", "comprehensive", "--temperature", 0.8, *LEVEL]
+    assert main(generating(study, *words)) == 0
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert {row[8].strip() for row in rows} == {"–"}

@@ -148,8 +148,8 @@ def compare(
     return found
 
 
-def table_of(ways: Sequence[Way], found: Sequence[Sums], prompts: int) -> "Table":
-    """A row a way; the first one is the target alone, which speeds are compared with."""
+def table_of(ways: Sequence[Way], found: Sequence[Sums], prompts: int, greedy: bool) -> "Table":
+    """A row a way; the first one is the target alone, which speeds are compared with. `greedy`: so are answers."""
     import math
 
     from rich.table import Table
@@ -163,7 +163,7 @@ def table_of(ways: Sequence[Way], found: Sequence[Sums], prompts: int) -> "Table
             *(way.mode, way.setting, f"{rate:.1f}", f"{rate / base:.2f}", f"{sums.calls / sums.tokens:.2f}"),
             f"{sums.accepted / sums.drafted:.2f}" if sums.drafted else "–",
             "–" if mean is None else f"{mean:.1f}",
-            *(f"{sums.identical}/{prompts}", f"{sums.disagreeing / sums.tokens:.1%}"),
+            *(f"{sums.identical}/{prompts}" if greedy else "–", f"{sums.disagreeing / sums.tokens:.1%}"),
             f"{math.exp(sums.nats / sums.tokens):.2f}",
         )
     return table

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         console = Console()
         if not console.is_terminal:  # in a log or a pipe a table may be as wide as it is
             console = Console(width=200)
-        console.print(table_of(ways, compare(args, target, ways, prompts), len(prompts)))
+        console.print(table_of(ways, compare(args, target, ways, prompts), len(prompts), policy.greedy))
         print("\n".join(f"left out: {told}" for told in missing))
         return
     leaving, left_at = leaving_of(args, target, args.mode) if args.mode in UNVERIFIED else (None, "")
