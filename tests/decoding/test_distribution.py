@@ -19,6 +19,7 @@ from selfdraft.decoding.policy import Policy, sample
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.drafters.adaptive_early_exit import AdaptiveDrafter
+from selfdraft.drafters.dynamic import DynamicDrafter
 from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.hybrid import HybridDrafter
@@ -64,6 +65,11 @@ def drafter_of(kind, length="fixed", trimmed=False):
             TARGET,
             [(made.trim(kept) if trimmed else made, limit) for made, limit in zip(exits, (1.1, 1.4), strict=True)],
         )
+    if kind == "dynamic":
+        heads = [perturbed_exit(TARGET, 0, "head", 0.3), perturbed_exit(TARGET, 1, "adapter", 0.3)]
+        made = DynamicDrafter(TARGET, [head.trim(kept) if trimmed else head for head in heads], stopping, 1)
+        made._costs = [0.05, 0.1]  # of a target so small drafts are dear
+        return made
     draft = perturbed_exit(TARGET, 0, kind, 0.3)
     return ExitDrafter(TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt)
 
@@ -139,10 +145,10 @@ COVERING = [
 ]
 EVERY = [
     (kind, policy, gamma, length, trimmed)
-    for kind in (*CAPACITIES, "model", "lookup", "eagle3", "hybrid", "adaptive")
+    for kind in (*CAPACITIES, "model", "lookup", "eagle3", "hybrid", "adaptive", "dynamic")
     for policy in POLICIES
     for gamma in range(1, 9)
-    for length in (("fixed", "confident", "adapt") if kind not in ("lookup", "adaptive") else ("fixed",))
+    for length in (("fixed", "confident", "adapt") if kind not in ("lookup", "adaptive", "dynamic") else ("fixed",))
     + (("tree",) if kind in ("eagle3", "hybrid") else ())
     for trimmed in ((False, True) if kind != "lookup" else (False,))
 ]
@@ -161,9 +167,12 @@ def test_the_loop_samples_from_the_target(kind, policy, gamma, length, trimmed):
     check(kind, policy, gamma, length, trimmed, generations=12_000 if length == "tree" else 200_000)
 
 
-@pytest.mark.parametrize(("policy", "gamma", "trimmed"), [("t1", 4, False), ("t0.7", 3, True)])
-def test_tokens_that_leave_at_several_heads_sample_from_the_target(policy, gamma, trimmed):
-    check("adaptive", policy, gamma, "fixed", trimmed, generations=20_000)
+@pytest.mark.parametrize(
+    ("kind", "policy", "gamma", "trimmed"),
+    [("adaptive", "t1", 4, False), ("adaptive", "t0.7", 3, True), ("dynamic", "t0.7", 4, True)],
+)
+def test_tokens_that_leave_at_several_heads_sample_from_the_target(kind, policy, gamma, trimmed):
+    check(kind, policy, gamma, "fixed", trimmed, generations=20_000)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -185,7 +194,7 @@ def test_every_combination_samples_from_the_target(kind, policy, gamma, length, 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("kind", [*CAPACITIES, "model", "lookup", "eagle3", "hybrid", "adaptive"])
+@pytest.mark.parametrize("kind", [*CAPACITIES, "model", "lookup", "eagle3", "hybrid", "adaptive", "dynamic"])
 def test_small_batches_at_full_size(kind, batch):
     check(kind, "t0.7", 4, "fixed", False, batch=batch)
 

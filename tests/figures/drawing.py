@@ -9,6 +9,7 @@ from selfdraft.study.sweeps import FIGURES as USUAL
 from selfdraft.study.sweeps import WHOLE_FIGURES
 
 TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile")}
+TABLE["heads"] = "head_curves.csv"
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"} | dict.fromkeys(
     TABLE, "--table"
 )

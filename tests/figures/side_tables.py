@@ -106,13 +106,31 @@ def write(path, rows):
     return path
 
 
+def head_curves(layers=(7, 14), points=6, spread=0.03):
+    """Rows of head_curves.csv: deeper heads agree more often; all are a little too sure."""
+    rows = []
+    for layer in layers:
+        for curve, last in (("threshold", 8.0), ("reliability", 0.95)):
+            for place in range(points):
+                share = (place + 1) / points
+                agreement = 1 - share * 5 / layer if curve == "threshold" else share * 0.9
+                row = {"drafter": "many", "layer": layer, "dataset": "sharegpt", "curve": curve, "at": share * last}
+                for name, value in (("agreement", agreement), ("exit_rate", share)):
+                    row |= {name: value, f"{name}_low": "", f"{name}_high": ""}
+                    if spread:
+                        row |= {f"{name}_low": value - spread, f"{name}_high": value + spread}
+                rows.append(row | {"tokens": 100, "dtype": "float32", "commit": "abc", "config_hash": "123"})
+    return rows
+
+
 def write_all(out, tiny=False):
-    """The four tables; `tiny`: one point each, without intervals."""
+    """The five tables; `tiny`: one point each, without intervals."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write(out / "batch.csv", batches((1,), (1,), spread=0) if tiny else batches())
     write(out / "lengths.csv", lengths((50,), (1,), spread=0) if tiny else lengths())
     write(out / "peers.csv", peers((("float32", 1),), ("vanilla",), spread=0) if tiny else peers())
+    write(out / "head_curves.csv", head_curves((7,), 1, 0) if tiny else head_curves())
     write(out / "compile.csv", compiled((2,), ("eager",), "cpu", spread=0) if tiny else compiled())
 
 

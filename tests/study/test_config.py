@@ -12,13 +12,14 @@ from selfdraft.study.config import check, check_layers, layers_text, load, sourc
 from selfdraft.study.schema import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"]
+CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "profiles/exits/config.yaml", "tests/workflow/tiny.yaml"]
 MISSING = object()
 TREE = {"tree": {"nodes": 8, "children": 4}}
 EAGLE = {"kind": "eagle3", "features": [2, 15, 27]}
 HYBRID = {"kind": "hybrid", "drafter": "eagle"}
 EXITS = {"kind": "exits", "heads": [7, 14, 22], "capacity": "head"}
 ADAPTIVE = {"kind": "adaptive_early_exit", "drafter": "many"}
+DYNAMIC = {"kind": "dynamic", "drafter": "many"}
 PART = {"weight": 1, "source": {"kind": "path", "path": "x.jsonl"}}
 
 
@@ -170,6 +171,8 @@ WRONG = [
     ("drafters/a", ADAPTIVE, 'drafters.a.drafter: "many" is no drafter of kind exits: drafters has none'),
     ("drafters/a", ADAPTIVE | {"accuracy_level": 0.42}, "drafters.a.accuracy_level: 0.42 is not known; known are 0.5,"),
     ("drafters/a", ADAPTIVE | {"rule": "luck"}, 'drafters.a.rule: "luck" is not known; known are learn_then_test'),
+    ("drafters/y", DYNAMIC, 'drafters.y.drafter: "many" is no drafter of kind exits: drafters has none'),
+    ("drafters/y", DYNAMIC | {"costs": "mine"}, 'drafters.y.costs: "mine" is not known; known are bytes, clock'),
     ("drafters/e", EAGLE | {"features": []}, "drafters.e.features: [] has too few entries; at least 1 must be there"),
     ("drafters/e", EAGLE | {"vocabulary": 0}, "drafters.e.vocabulary: 0 is not ≥ 1"),
     ("drafters/e", EAGLE | {"training": {"loss": "mse"}}, 'drafters.e.training.loss: "mse" is not known; known are kl'),
@@ -305,6 +308,7 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS
     from selfdraft.commands import acceptance, speed, train_drafter, train_exits
     from selfdraft.drafters import KINDS, kind_of
+    from selfdraft.drafters.dynamic import COSTS
     from selfdraft.sources.data_settings import DataSettings, Part
     from selfdraft.sources.fetch import KEYS
     from selfdraft.sources.shapes import SHAPES
@@ -336,6 +340,7 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert tuple(kind_of("adaptive_early_exit").settings["accuracy_level"]["enum"]) == LEVELS
     assert kind_of("adaptive_early_exit").settings["measure"]["enum"] == list(MEASURES)
     assert set(kind_of("adaptive_early_exit").settings["rule"]["enum"]) == set(RULES)
+    assert tuple(kind_of("dynamic").settings["costs"]["enum"]) == COSTS
     parts = set(Part.__dataclass_fields__)
     assert keys["data"] == {"name", "mixture"} | set(DataSettings.__dataclass_fields__) | parts - {"weight"}
     assert set(schema["properties"]["data"]["properties"]["mixture"]["additionalProperties"]["properties"]) == parts

@@ -50,13 +50,25 @@ def test_a_model_of_unknown_size_is_taken_to_be_as_large_as_the_measured_one():
     assert COSTS.seconds({"train": 10}, CONFIG, {}) == COSTS.seconds({"train": 10}, CONFIG, SIZE)
 
 
-@pytest.mark.parametrize("path", ["config.yaml", "profiles/slurm-gh200/config.yaml", "tests/workflow/tiny.yaml"])
+@pytest.mark.parametrize(
+    "path",
+    ["config.yaml", "profiles/slurm-gh200/config.yaml", "profiles/exits/config.yaml", "tests/workflow/tiny.yaml"],
+)
 def test_every_config_has_work_for_the_rules_that_run_models(path):
     config = load(path)
     found = amounts(config, {config["target"]["name"]: 1e9})
     assert {"target", "capture", "train", "quality", "acceptance", "speed", "results"} <= set(found)
     assert all(amount > 0 for amount in found.values())
-    newer = {"steps", "lengths", "questions", "regenerate", "train_drafter"}  # than the run
+    newer = {
+        "steps",
+        "lengths",
+        "questions",
+        "regenerate",
+        "train_drafter",
+        "train_exits",
+        "calibrate",
+        "evaluate_heads",
+    }  # than the run
     assert set(found) <= {*read_costs("epyc-2-cores").rules, "draft_model", *newer}
 
 

@@ -247,6 +247,11 @@ def test_the_figure_of_trained_drafters_is_drawn_where_there_are_some():
     eagle = {"kind": "eagle3", "features": [1]}
     more = {"drafters": {"eagle": eagle}, "sweeps": {"e": {"drafter": ["eagle"], "gamma": [2], "policy": ["greedy"]}}}
     assert "learning" in sweeps.figures(CONFIG | more)
+    assert "heads" not in sweeps.figures(CONFIG | more)
+    heads = {"kind": "exits", "heads": [1], "capacity": "norm"}
+    drawn = sweeps.figures(CONFIG | more | {"drafters": {"eagle": heads}})
+    assert "heads" in drawn
+    assert "learning" not in drawn  # heads are trained as exits are
     assert sweeps.trained_folders(CONFIG | more) == ["results/drafters/eagle"]
     assert sweeps.trained_folders(CONFIG)[0].startswith("results/checkpoints/layer")
 

@@ -1,6 +1,7 @@
 """Auxiliary heads on a tiny study: trained together, looked at, calibrated, drafted with; and what is refused."""
 
 import csv
+import itertools
 import json
 import shutil
 
@@ -99,6 +100,12 @@ def test_the_calibration_says_for_each_head_measure_rule_and_level_what_is_promi
                         assert made["risk"] <= 1 - float(level) + 1e-9
                         assert 0 <= made["observed_risk"] <= 1
                         assert 0 <= made["exit_rate"] <= 1
+    assert "tokens that leave early" in found["joint_risk"]
+    for measure, level in itertools.product(MEASURES, ("0.50", "0.95")):
+        made = found["joint"][measure]["learn_then_test"][level]
+        assert (made["threshold"] is None) == (level == "0.95")  # five conversations promise 0.50 alone
+        assert level == "0.95" or made["risk"] <= 0.5
+        assert level == "0.95" or 0 <= made["observed_risk"] <= 1
     strict = found["thresholds"]["0"]["entropy"]["learn_then_test"]["0.95"]
     assert strict["threshold"] is None  # a few conversations cannot promise it
     assert strict["conversations_needed"] is None or strict["conversations_needed"] >= 59
@@ -117,6 +124,26 @@ def test_the_table_of_heads_has_a_row_each_with_intervals(study):
         assert int(row["conversations"]) >= 10
     assert float(rows[1]["agreement"]) > float(rows[0]["agreement"])  # the deeper head knows more
     assert rows[0]["target_accuracy"] == rows[1]["target_accuracy"]
+
+
+def test_the_curves_of_heads_end_at_their_agreement_and_can_be_drawn(study, capsys):
+    out, drawn = study / "heads.csv", study / "drawn"
+    words = ["--output-path", out, "--curves", study / "head_curves.csv", "--settings", '{"resamples": 99}']
+    dispatch_stage(*calibrating(study, *words, command="evaluate-heads"))
+    points = list(csv.DictReader((study / "head_curves.csv").open()))
+    for row in csv.DictReader(out.open()):
+        of_head = [point for point in points if point["layer"] == row["layer"]]
+        by_threshold = [point for point in of_head if point["curve"] == "threshold"]
+        bins = [point for point in of_head if point["curve"] == "reliability"]
+        rates = [float(point["exit_rate"]) for point in by_threshold]
+        assert rates == sorted(rates)
+        assert rates[-1] == 1  # no entropy is above the last threshold
+        assert float(by_threshold[-1]["agreement"]) == pytest.approx(float(row["agreement"]))
+        assert sum(int(point["tokens"]) for point in bins) == int(row["tokens"])
+        agreeing = sum(int(point["tokens"]) * float(point["agreement"]) for point in bins)
+        assert agreeing / int(row["tokens"]) == pytest.approx(float(row["agreement"]))
+    dispatch_stage("figure", "heads", "--table", study / "head_curves.csv", "--out-dir", drawn)
+    assert {path.name for path in drawn.iterdir()} == {"heads.pdf", "heads.png"}
 
 
 def test_what_drafts_with_them_says_what_the_target_says(study):
@@ -155,6 +182,109 @@ def test_generate_takes_the_folder_and_an_accuracy_level(study, capsys):
     assert "accuracy_level: 0.42 was not calibrated; there are 0.50, 0.55, 0.60" in capsys.readouterr().err
     assert main([*map(str, [*words, "--accuracy-level", 0.5])]) == 2
     assert "--accuracy-level, --rule: are for heads" in capsys.readouterr().err
+
+
+def generating(study, *more, asked=("--prompt", "How are you?")):
+    words = ["generate", "--target", study / "target", *asked, "--max-new-tokens", 12, "--dtype", "float32"]
+    return [*map(str, [*words, *more])]
+
+
+LEVEL = ("--accuracy-level", 0.5, "--rule", "empirical")
+MODES = {
+    "full": ((), "[target alone, no drafter]"),
+    "fixed_exit": (("--head", 2), "[layer 2 translator, nothing verified]"),
+    "early_exit": (("--head", 2), "[layer 2 translator, gamma 4]"),
+    "adaptive_early_exit": (LEVEL, "[exits heads at 0.5, gamma 4]"),
+    "lossy_adaptive": (LEVEL, "[exits at 0.5 (not promised), nothing verified]"),
+    "dynamic": ((), "[dynamic heads, gamma 4]"),
+}
+
+
+def test_every_mode_decodes_and_what_is_verified_says_what_the_target_says(study, capsys):
+    answers = {}
+    for mode, (more, told) in MODES.items():
+        drafter = () if mode == "full" else ("--checkpoint", study / "heads")
+        capsys.readouterr()
+        assert main(generating(study, "--mode", mode, *drafter, *more)) == 0
+        said = capsys.readouterr().out
+        assert told in said, mode
+        unverified = mode in ("fixed_exit", "lossy_adaptive")
+        assert (" are not the target's best token, perplexity under it " in said) == unverified
+        answers[mode] = said.partition("\n[")[0]
+    assert len({answers[mode] for mode in MODES if mode not in ("fixed_exit", "lossy_adaptive")}) == 1
+
+
+def test_all_modes_stand_in_one_table(study, capsys):
+    words = ["--checkpoint", study / "heads", "--data", study / "data", "--mode", "comprehensive", *LEVEL]
+    assert main(generating(study, *words, asked=("--num-samples", 2))) == 0
+    table = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if line.startswith("│")]
+    found = {(row[0], row[1]): row for row in rows}
+    assert {mode for mode, _ in found} == set(MODES)
+    assert {setting for mode, setting in found if mode == "fixed_exit"} == {"layer 0", "layer 2"}
+    for (mode, _), row in found.items():
+        if mode not in ("fixed_exit", "lossy_adaptive"):
+            assert row[7:9] == ["2/2", "0.0%"], mode
+    full, fixed = found["full", ""], found["fixed_exit", "layer 2"]
+    assert (full[3], full[4], full[6]) == ("1.00", "1.00", "3.0")
+    assert (fixed[4], fixed[5], fixed[6]) == ("0.00", "–", "2.0")
+    assert float(fixed[9]) > float(full[9])  # the target finds its own answers likelier
+
+    refused = ["--checkpoint", study / "heads", "--data", study / "data", "--mode", "comprehensive"]
+    assert main(generating(study, *refused, "--accuracy-level", 0.95, asked=("--number", 0))) == 0
+    said = capsys.readouterr().out
+    assert "left out: adaptive_early_exit.accuracy_level: no head reaches 0.95" in said
+    assert "left out: lossy_adaptive.accuracy_level: 0.95 is not reached without verification (" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mode", "fast"], "--mode: 'fast' is unknown; there are full, fixed_exit, early_exit, adaptive_early_exit,"),
+        (["--mode", "dynamic"], "--mode dynamic: --checkpoint is missing; a folder of heads (kind exits) is needed"),
+        (
+            ["--mode", "fixed_exit"],
+            "--mode fixed_exit: --checkpoint is missing; an exit or a folder of heads is needed",
+        ),
+        (["--mode", "full", "--checkpoint", "heads"], "--mode full: the target decodes alone; leave out --checkpoint"),
+        (
+            ["--mode", "dynamic", "--lookup", 2],
+            "--mode dynamic: is of exits of the target; leave out --draft-model and",
+        ),
+        (
+            ["--mode", "fixed_exit", "--checkpoint", "heads"],
+            "--mode fixed_exit: heads has heads after layers 0, 2; choose",
+        ),
+        (
+            ["--mode", "early_exit", "--checkpoint", "heads", "--head", 1],
+            "--head: 1 is no head of heads; there are 0, 2",
+        ),
+        (
+            ["--mode", "dynamic", "--checkpoint", "heads", "--head", 2],
+            "--head: is for --mode fixed_exit and early_exit",
+        ),
+        (
+            ["--mode", "dynamic", "--checkpoint", "heads", *LEVEL],
+            "--accuracy-level, --rule: are for --mode adaptive_ea",
+        ),
+        (["--mode", "lossy_adaptive", "--checkpoint", "heads", "--adapt"], "--adapt: is for verified drafts, not for"),
+        (
+            ["--mode", "lossy_adaptive", "--checkpoint", "heads", "--accuracy-level", 0.95],
+            "lossy_adaptive.accuracy_leve",
+        ),
+        (["--mode", "dynamic", "--checkpoint", "nowhere"], "--checkpoint: nowhere: no such folder"),
+        (["--mode", "dynamic", "--checkpoint", "alone"], "--mode dynamic: alone is a single exit; heads of kind exits"),
+    ],
+)
+def test_a_mode_that_lacks_what_it_needs_says_so_in_one_line(study, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(study)
+    assert main(generating(study, *words)) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"selfdraft generate: error: {message}")
+
+
+def test_more_prompts_than_there_are_cannot_be_asked(study, capsys):
+    assert main(generating(study, "--data", study / "data", asked=("--num-samples", 999))) == 2
+    assert "--num-samples: 999 asked, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -224,3 +354,12 @@ def test_too_few_conversations_are_told_how_many_are_needed(study, capsys):
     assert told in capsys.readouterr().err
     assert main([*map(str, calibrating(study, "--num-samples", 10_000))]) == 2
     assert "--num-samples: 10000 conversations asked, the held-out text has" in capsys.readouterr().err
+
+
+def test_heads_draft_no_trees_and_drawn_answers_are_not_called_identical(study, capsys):
+    assert main(generating(study, "--checkpoint", study / "heads", *LEVEL, "--tree", 4, 2)) == 2
+    assert "adaptive_early_exit drafts no trees" in capsys.readouterr().err
+    words = ["--checkpoint", study / "heads", "--mode", "comprehensive", "--temperature", 0.8, *LEVEL]
+    assert main(generating(study, *words)) == 0
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert {row[8].strip() for row in rows} == {"–"}

@@ -272,6 +272,14 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
     assert "/depth9.safetensors" not in done.output
 
 
+def test_the_study_of_exits_asks_its_heads_in_every_way_and_looks_at_them_once(study):
+    jobs = study.to_do("--configfile", "profiles/exits/config.yaml", "--cores", "2", "all_figures")
+    once = ("train_exits", "calibrate", "evaluate_heads", "gather_heads", "figure_heads", "figure_methods")
+    assert {name: jobs[name] for name in once} == dict.fromkeys(once, 1)
+    assert jobs["train"] == 3  # each head alone, without the others
+    assert "figure_learning" not in jobs
+
+
 WRONG = [
     ("training/epoch", 3, 'config.yaml: training.epoch: unknown key; did you mean "epochs"?'),
     ("sweeps/layers/T/0", 0, "config.yaml: sweeps.layers.T.0: 0 is not > 0"),

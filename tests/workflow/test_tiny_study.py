@@ -38,7 +38,9 @@ def tiny(study):
     return study
 
 
-DRAWN = [name for name in ALL_FIGURES if name != "learning"]  # no drafter with a layer of its own is trained here
+DRAWN = [
+    name for name in ALL_FIGURES if name not in ("learning", "heads")
+]  # no drafter with a layer of its own is trained here
 
 
 def rows(path):

@@ -184,3 +184,68 @@ rule calibrate:
     shell:
         "python -m selfdraft calibrate --target {params.target:q} --data {params.data:q} --drafter {params.folder:q}"
         " --threads {threads} --out {output:q} > {log} 2>&1"
+
+
+rule evaluate_heads:
+    """How often each head is right on held-out conversations, and whether it knows: a row per head, and curves."""
+    input:
+        target=rules.target.output.config,
+        weights=rules.target.output.weights,
+        data=rules.data.output.index,
+        sequences=rules.data.output.sequences,
+        heads=rules.train_exits.output.weights,
+        drafter=rules.train_exits.output.config,
+        code=code_digests.code_of("evaluate_heads"),
+    output:
+        table="results/drafters/{drafter}/heads.csv",
+        curves="results/drafters/{drafter}/head_curves.csv",
+    log:
+        "results/logs/evaluate_heads/{drafter}.log",
+    benchmark:
+        "results/benchmarks/evaluate_heads/{drafter}.tsv"
+    wildcard_constraints:
+        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["aux_heads"]),
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        folder=subpath(input.drafter, parent=True),
+        settings=sweeps.settings_of(config, "statistics"),
+        config_hash=lambda wildcards: sweeps.drafter_hash(config, wildcards.drafter),
+    message:
+        "Look at the heads of {wildcards.drafter}"
+    shell:
+        "python -m selfdraft evaluate-heads --target {params.target:q} --data {params.data:q} --drafter {params.folder:q}"
+        " --settings {params.settings:q} --commit $commit --config-hash {params.config_hash} --threads {threads}"
+        " --out {output.table:q} --curves {output.curves:q} > {log} 2>&1"
+
+
+rule gather_heads:
+    """The curves of all heads, for their figure."""
+    input:
+        tables=collect(
+            "results/drafters/{drafter}/head_curves.csv",
+            drafter=sweeps.heads_in_use(config),
+        ),
+        code=code_digests.code_of("gather"),
+    output:
+        "results/head_curves.csv",
+    log:
+        "results/logs/gather_heads.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    message:
+        "Gather the curves of heads"
+    shell:
+        "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"

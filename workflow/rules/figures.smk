@@ -19,6 +19,7 @@ for figure, drawn in sweeps.figures(config).items():
                         "results/drafters/{drafter}/train_log.jsonl",
                         drafter=sweeps.drafters_in_use(config),
                     ),
+                    "heads": "results/head_curves.csv",
                     "batch": "results/batch.csv",
                     "lengths": "results/lengths.csv",
                     "peers": "results/peers.csv",
@@ -56,7 +57,7 @@ for figure, drawn in sweeps.figures(config).items():
             option=lookup(
                 dpath=figure,
                 within={"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"}
-                | dict.fromkeys(["methods", *sweeps.TABLE_FIGURES], "--table"),
+                | dict.fromkeys(["methods", "heads", *sweeps.TABLE_FIGURES], "--table"),
                 default="--results",
             ),
         message:

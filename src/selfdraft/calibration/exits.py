@@ -72,30 +72,44 @@ def check_enough(conversations: int, epsilon: float) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Of one split: tokens that leave at each threshold, losses `[conversations, thresholds]` each, and all tokens."""
+
+    leaves: Floats
+    losses: Floats
+    tokens: int
+
+
 def thresholds(learn: Said, test: Said, epsilon: float) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
     """One head's threshold by measure, rule and level, with its risk on what it was chosen on and on other text.
 
     `threshold` is None for a level that is unreachable, with the conversations that it would take (None: no number).
     """
-    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
-    tokens, other_tokens = len(learn.agrees), len(test.agrees)
-    for measure in MEASURES:
-        leaves, errors = exits_and_errors(learn, measure)
-        other_leaves, other_errors = exits_and_errors(test, measure)
-        ours, theirs = losses(leaves, errors), losses(other_leaves, other_errors)
-        found[measure] = {rule: {} for rule in RULES}
-        for rule in RULES:
-            for level in LEVELS:
-                delta = round(1 - level, 9)
-                choice = empirical(ours, delta) if rule == "empirical" else learn_then_test(ours, delta, epsilon)
-                made: dict[str, Any] = {"threshold": None, "risk": choice.risk}
-                if choice.place is None:
-                    made["conversations_needed"] = choice.needed
-                else:
-                    made["threshold"] = float(grid(measure)[choice.place])
-                    made["exit_rate"] = float(leaves[:, choice.place].sum() / max(1, tokens))
-                    if test.conversations:
-                        made["observed_risk"] = float(theirs[:, choice.place].mean())
-                        made["observed_exit_rate"] = float(other_leaves[:, choice.place].sum() / max(1, other_tokens))
-                found[measure][rule][level_text(level)] = made
+
+    def counted(said: Said, measure: str) -> Counted:
+        leaves, errors = exits_and_errors(said, measure)
+        return Counted(leaves, losses(leaves, errors), len(said.agrees))
+
+    return {measure: by_rule(measure, counted(learn, measure), counted(test, measure), epsilon) for measure in MEASURES}
+
+
+def by_rule(measure: str, learn: Counted, test: Counted, epsilon: float) -> dict[str, dict[str, dict[str, Any]]]:
+    """What each rule chooses at each level, see `thresholds`."""
+    found: dict[str, dict[str, dict[str, Any]]] = {rule: {} for rule in RULES}
+    for rule in RULES:
+        for level in LEVELS:
+            delta = round(1 - level, 9)
+            losses_of = learn.losses
+            choice = empirical(losses_of, delta) if rule == "empirical" else learn_then_test(losses_of, delta, epsilon)
+            made: dict[str, Any] = {"threshold": None, "risk": choice.risk}
+            if choice.place is None:
+                made["conversations_needed"] = choice.needed
+            else:
+                made["threshold"] = float(grid(measure)[choice.place])
+                made["exit_rate"] = float(learn.leaves[:, choice.place].sum() / max(1, learn.tokens))
+                if len(test.losses):
+                    made["observed_risk"] = float(test.losses[:, choice.place].mean())
+                    made["observed_exit_rate"] = float(test.leaves[:, choice.place].sum() / max(1, test.tokens))
+            found[rule][level_text(level)] = made
     return found

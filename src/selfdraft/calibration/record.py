@@ -39,16 +39,44 @@ def thresholds_of(
 
     Raises StudyError naming `where` for an unknown measure, rule or level, or a level that no head reaches.
     """
+    heads = calibration["thresholds"]
+    made = {int(layer): _at_level(of_head, level, measure, rule, where) for layer, of_head in heads.items()}
+    if all(one["threshold"] is None for one in made.values()):
+        needed = [one["conversations_needed"] for one in made.values() if one.get("conversations_needed")]
+        raise StudyError(
+            f"{where}.accuracy_level: no head reaches {level_text(level)} ({_more(needed)}); choose a lower one"
+        )
+    return {layer: one["threshold"] for layer, one in made.items()}
+
+
+def joint_threshold_of(calibration: Mapping[str, Any], level: float, measure: str, rule: str, where: str) -> float:
+    """The threshold that all heads share where nothing is verified, at an accuracy level: of all tokens.
+
+    Raises StudyError as `thresholds_of`, also for a level that is unreachable, or a calibration without such.
+    """
+    if "joint" not in calibration:
+        raise StudyError(f"{where}: the heads were not calibrated together; run `selfdraft calibrate` again")
+    made = _at_level(calibration["joint"], level, measure, rule, where)
+    if made["threshold"] is None:
+        needed = [made["conversations_needed"]] if made.get("conversations_needed") else []
+        raise StudyError(
+            f"{where}.accuracy_level: {level_text(level)} is not reached without verification ({_more(needed)}); "
+            "choose a lower one"
+        )
+    return float(made["threshold"])
+
+
+def _at_level(of_rules: Mapping[str, Any], level: float, measure: str, rule: str, where: str) -> dict[str, Any]:
+    """What was chosen at a level. Raises StudyError naming `where` for an unknown measure, rule or level."""
     check_measure(measure, f"{where}.measure")
     if rule not in RULES:
         raise StudyError(f"{where}.rule: {rule!r} is unknown; one of {', '.join(RULES)} is right")
-    heads = calibration["thresholds"]
-    known = sorted({key for of_head in heads.values() for key in of_head[measure][rule]})
+    known: dict[str, Any] = of_rules[measure][rule]
     if type(level) not in (int, float) or level_text(level) not in known or float(level_text(level)) != level:
-        raise StudyError(f"{where}.accuracy_level: {level!r} was not calibrated; there are {', '.join(known)}")
-    made = {int(layer): of_head[measure][rule][level_text(level)] for layer, of_head in heads.items()}
-    if all(one["threshold"] is None for one in made.values()):
-        needed = [one["conversations_needed"] for one in made.values() if one.get("conversations_needed")]
-        more = f"it would take {min(needed)} conversations" if needed else "no number of conversations would do"
-        raise StudyError(f"{where}.accuracy_level: no head reaches {level_text(level)} ({more}); choose a lower one")
-    return {layer: one["threshold"] for layer, one in made.items()}
+        raise StudyError(f"{where}.accuracy_level: {level!r} was not calibrated; there are {', '.join(sorted(known))}")
+    made: dict[str, Any] = known[level_text(level)]
+    return made
+
+
+def _more(needed: list[int]) -> str:
+    return f"it would take {min(needed)} conversations" if needed else "no number of conversations would do"

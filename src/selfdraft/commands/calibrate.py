@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from selfdraft.calibration.exits import LEVELS, check_enough, level_text, thresholds
+    from selfdraft.calibration.joint import RISK, joint_thresholds
     from selfdraft.calibration.record import FILE
     from selfdraft.errors import StudyError
     from selfdraft.evaluation.heads import heads_on_text, said_of
@@ -41,10 +42,11 @@ def run(args: argparse.Namespace) -> None:
     order = np.random.default_rng(args.seed).permutation(len(names)).tolist()
     apart = int(args.test_share * len(names))
     check_enough(len(names) - apart, args.epsilon)
-    made = {}
-    for layer in sorted(config["heads"]):
-        said, _ = said_of(found, layer)
-        made[str(layer)] = thresholds(said.of(order[apart:]), said.of(order[:apart]), args.epsilon)
+    heads = {layer: said_of(found, layer)[0] for layer in sorted(config["heads"])}
+    learn = {layer: said.of(order[apart:]) for layer, said in heads.items()}
+    test = {layer: said.of(order[:apart]) for layer, said in heads.items()}
+    made = {str(layer): thresholds(learn[layer], test[layer], args.epsilon) for layer in heads}
+    joint = joint_thresholds(list(learn.values()), list(test.values()), args.epsilon)
     record = {
         "drafter": config["drafter"],
         "heads": sha256_of(Path(args.drafter) / WEIGHTS),
@@ -57,13 +59,14 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "conversations": {"calibrated": len(names) - apart, "looked_at_afterwards": apart},
         "thresholds": made,
+        "joint_risk": RISK,
+        "joint": joint,
     }
     out = Path(args.out) if args.out else Path(args.drafter) / FILE
     write_json(out, record)
     print(f"{out}: {len(names) - apart} conversations to calibrate on, {apart} to look at afterwards")
-    for layer, of_head in made.items():
-        reached = [
-            level for level in map(level_text, LEVELS) if of_head["entropy"]["learn_then_test"][level]["threshold"]
-        ]
-        told = f"entropy promised up to accuracy {max(reached)}" if reached else "no level is reached"
-        print(f"  layer {layer}: {told}")
+    told = {f"layer {layer}": of_head for layer, of_head in made.items()} | {"all heads, nothing verified": joint}
+    for who, of_head in told.items():
+        levels = of_head["entropy"]["learn_then_test"]
+        reached = [level for level in map(level_text, LEVELS) if levels[level]["threshold"] is not None]
+        print(f"  {who}: {f'entropy promised up to accuracy {max(reached)}' if reached else 'no level is reached'}")

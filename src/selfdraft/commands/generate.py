@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from selfdraft.commands.modes import add_mode, check_mode
 from selfdraft.commands.one_drafter import add_drafter
 
 if TYPE_CHECKING:
@@ -13,10 +14,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--prompt", nargs="+", help="what the user says; several make a batch")
     asked.add_argument("--number", type=int, nargs="+", metavar="N", help="instead: prompts of --data, from 0 on")
+    asked.add_argument("--num-samples", type=int, metavar="N", help="instead: the first N prompts of --data")
     parser.add_argument("--target", help="folder made by `selfdraft target` (default: the one under results/target)")
     add_drafter(parser, "without any drafter the target decodes alone")
+    add_mode(parser)
     parser.add_argument(
-        "--data", help="for --vocabulary and --number: folder made by `selfdraft data` (default: the only one)"
+        "--data",
+        help="for --vocabulary, --number and --num-samples: folder made by `selfdraft data` (default: the only one)",
     )
     parser.add_argument("--gamma", type=int, default=4, help="tokens drafted per cycle")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
@@ -38,8 +42,11 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     import torch
+    from rich.console import Console
 
+    from selfdraft.commands.every_mode import all_ways, compare, table_of
     from selfdraft.commands.folders import only_folder
+    from selfdraft.commands.modes import UNVERIFIED, leaving_of, run_unverified
     from selfdraft.commands.one_drafter import chosen_drafter, is_drafting
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
@@ -50,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.traces.record import Recorder
     from selfdraft.traces.watching import Watched
 
+    check_mode(args)
     if args.trace and not is_drafting(args):
         raise StudyError("--trace: nothing is drafted; name --checkpoint, --draft-model or --lookup")
     if args.trace and args.tree:
@@ -58,10 +66,19 @@ def run(args: argparse.Namespace) -> None:
     folder = only_folder(args.target, "results/target", "model.safetensors", "--target")
     tokenizer = ChatTokenizer.from_folder(folder)
     target = start(folder, args.dtype, args.device, args.threads)
-    chosen = chosen_drafter(args, target)
-    target.pack()
     texts, prompts = asked_prompts(args, tokenizer)
     eos = frozenset(tokenizer.eos_ids)
+    if args.mode == "comprehensive":
+        ways, missing = all_ways(args, target, policy, eos)
+        console = Console()
+        if not console.is_terminal:  # in a log or a pipe a table may be as wide as it is
+            console = Console(width=200)
+        console.print(table_of(ways, compare(args, target, ways, prompts), len(prompts), policy.greedy))
+        print("\n".join(f"left out: {told}" for told in missing))
+        return
+    leaving, left_at = leaving_of(args, target, args.mode) if args.mode in UNVERIFIED else (None, "")
+    chosen = None if leaving else chosen_drafter(args, target)
+    target.pack()
 
     def generator() -> torch.Generator:
         return torch.Generator(target.device).manual_seed(args.seed)
@@ -79,6 +96,15 @@ def run(args: argparse.Namespace) -> None:
 
     # The first steps of a process are slow: both ways warm up before they are timed.
     vanilla(target, prompts, policy, 4, generator())
+    if leaving is not None:
+
+        def put_early(row: int, token: int, early: int) -> None:
+            streams[row].put([token], early)
+
+        said = run_unverified(args, target, leaving, prompts, policy, eos, put_early)
+        show()
+        print(f"\n[{left_at}] {said}")
+        return
     if chosen is None:
 
         def put(row: int, token: int) -> None:
@@ -148,13 +174,16 @@ def asked_prompts(args: argparse.Namespace, tokenizer: "ChatTokenizer") -> tuple
     from selfdraft.errors import StudyError
     from selfdraft.sequences import read_prompts
 
-    if args.number is not None:
+    if args.number is not None or args.num_samples is not None:
         folder = only_folder(args.data, "results/data", "prompts.json", "--data")
         known = read_prompts(folder)
-        for number in args.number:
+        if args.num_samples is not None and not 1 <= args.num_samples <= len(known):
+            raise StudyError(f"--num-samples: {args.num_samples} asked, {folder} has 1…{len(known)} prompts")
+        numbers = args.number if args.num_samples is None else range(args.num_samples)
+        for number in numbers:
             if not 0 <= number < len(known):
                 raise StudyError(f"--number: {number} is not a prompt of {folder} (0…{len(known) - 1})")
-        found = [known[number] for number in args.number]
+        found = [known[number] for number in numbers]
         return [prompt.text for prompt in found], [list(prompt.tokens) for prompt in found]
     # Where the terminal's encoding is not UTF-8, Python keeps a word's other bytes as half characters.
     texts = [os.fsencode(text).decode("utf-8", "replace") for text in args.prompt]

@@ -65,6 +65,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
 
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
+    from selfdraft.commands.modes import one_head_drafter, read_heads
     from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.drafting import Drafting, Tree
     from selfdraft.drafters import drafter_of, kind_in
@@ -96,6 +97,11 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     if given and drafting.vocabulary is not None:
         data = only_folder(args.data, "results/data", "train.safetensors", "--data")
         ids = kept_ids(drafting, data, target.config.vocab_size)
+    mode = getattr(args, "mode", None)
+    if mode == "early_exit":
+        return Chosen(*one_head_drafter(args, target, drafting, ids))
+    if mode is not None and folder is not None:
+        read_heads(args, target, mode)
     if folder is not None and not kind_in(folder):
         exit_, config = exit_drafter(folder, target, drafting, ids)
         return Chosen(exit_, f"layer {config['layer']} {config['capacity']}", checkpoint_settings(config) | way)
@@ -104,7 +110,9 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
         made: dict[str, Any] = {"kind": kind, "folder": folder}
         name = Path(folder).name
         told = kind if kind == name else f"{kind} {name}"
-        if kind == "exits":
+        if mode == "dynamic":
+            made, told = {"kind": "dynamic", "drafter": made}, f"dynamic {name}"
+        elif kind == "exits":
             made = {"kind": "adaptive_early_exit", "drafter": made}
             made |= {"accuracy_level": LEVEL if args.accuracy_level is None else args.accuracy_level}
             made |= {"rule": args.rule} if args.rule else {}

@@ -34,8 +34,22 @@ class Pace:
         if not decided:
             self.accepted, self.rejected, self.idle = 4.0, 1.0, 0
         elif any(drafted for drafted, _ in decided):
-            self.accepted = self.memory * self.accepted + sum(accepted for _, accepted in decided)
-            self.rejected = self.memory * self.rejected + sum(accepted < drafted for drafted, accepted in decided)
+            self.learn(
+                sum(accepted for _, accepted in decided), sum(accepted < drafted for drafted, accepted in decided)
+            )
+        best, _ = self.best(gamma)
+        self.idle = 0 if best else self.idle + 1
+        if self.idle > self.patience:
+            self.idle, best = 0, min(1, gamma)
+        return best
+
+    def learn(self, accepted: float, rejected: float) -> None:
+        """Take in decided tokens; what was known before counts less."""
+        self.accepted = self.memory * self.accepted + accepted
+        self.rejected = self.memory * self.rejected + rejected
+
+    def best(self, gamma: int) -> tuple[int, float]:
+        """The draft length 0 … gamma that is expected to be fastest, and its tokens per vanilla step."""
         rate = self.accepted / max(self.accepted + self.rejected, 1e-9)
         best, best_speed, tokens = 0, 1.0, 1.0
         for g in range(1, gamma + 1):
@@ -43,7 +57,4 @@ class Pace:
             speed = tokens / (g * self.draft_cost + 1.0)
             if speed > best_speed:
                 best, best_speed = g, speed
-        self.idle = 0 if best else self.idle + 1
-        if self.idle > self.patience:
-            self.idle, best = 0, min(1, gamma)
-        return best
+        return best, best_speed

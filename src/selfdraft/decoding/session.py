@@ -113,9 +113,10 @@ class Session:
         """The states at one of `depths` of this cycle's tokens that have gone so deep, `[batch, tokens, hidden]`."""
         return _joined(self._features[depth])
 
-    def verify(self, tokens: Tensor) -> Tensor:
+    def verify(self, tokens: Tensor, last: bool = False) -> Tensor:
         """Logits `[batch, gamma + 1, vocab]` after the pending and each drafted token `[batch, gamma]`.
 
+        With `last` those after the last one alone, `[batch, 1, vocab]`: who verifies nothing needs no others.
         Layers run only on tokens that no draft has taken through them. Raises RuntimeError if the drafter has
         taken more tokens through layers than it proposes.
         """
@@ -131,7 +132,7 @@ class Session:
         if level in self._features and whole.states is not None:
             self._features[level] = [whole.states]
         self.bytes_read += self.target.head.bytes
-        return self._layers(whole, self.target.config.n_layers, 0, head=True)
+        return self._layers(whole, self.target.config.n_layers, 0, head=True, last=last)
 
     def verify_tree(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """The same for drafted tokens `[batch, nodes]` that branch: each sees its ancestors, and stands behind them.
@@ -249,8 +250,10 @@ class Session:
         states = _joined([self._embedded(part) for part in parts]) if known else None
         return Part(_joined([part.tokens for part in parts]), parts[0].depth, states)
 
-    def _layers(self, part: Part, goal: int, offset: int, head: bool = False, tree: Tensor | None = None) -> Tensor:
-        """Take a part, `offset` behind the pending token, to depth `goal`; with `head` to the logits.
+    def _layers(
+        self, part: Part, goal: int, offset: int, head: bool = False, tree: Tensor | None = None, last: bool = False
+    ) -> Tensor:
+        """Take a part, `offset` behind the pending token, to depth `goal`; with `head` to the logits, or the `last`.
 
         Its states at the `depths` on the way are kept. `tree`: which of its tokens sees which, if they branch.
         """
@@ -263,11 +266,12 @@ class Session:
                 hidden, below = target.run(hidden, below, depth, step, cache), depth
                 found.append(hidden)
             hidden = target.run(hidden, below, goal, step, cache)
+            hidden = hidden[:, -1:] if last else hidden
             return *found, target.logits(hidden) if head else hidden
 
         x = part.tokens if part.states is None else part.states
         self._count(goal - level, x.shape[1], offset)
-        name = ("layers", level, goal, embedded, head, *kept)
+        name = ("layers", level, goal, embedded, head, last, *kept)
         levels = None if tree is None else tree.long().sum(-1) - 1
         *found, result = self.step(target, name, "session", layers, x, offset, cache, tree, levels)
         for depth, states in zip(kept, found, strict=True):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-KINDS = ("lookup", "model", "eagle3", "hybrid", "exits", "adaptive_early_exit", "trained_elsewhere")
+KINDS = ("lookup", "model", "eagle3", "hybrid", "exits", "adaptive_early_exit", "dynamic", "trained_elsewhere")
 
 
 class Kind(NamedTuple):

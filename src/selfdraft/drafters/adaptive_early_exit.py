@@ -56,6 +56,7 @@ def build(
         raise StudyError(f"{where}.drafter: found {heads!r}, the kind exits and the folder of its heads are right")
     if drafting.stopping() or drafting.adapt:
         raise StudyError(f"{where}: a draft ends where no head is sure: drafting {drafting.name} is not for it")
+    drafting.must_be_chain(where, "adaptive_early_exit")
     exits, _ = load_exits(heads["folder"], target)
     calibration = read_calibration(heads["folder"], sha256_of(Path(heads["folder"]) / FILE), target.fingerprint)
     measure = settings.get("measure", MEASURE)

@@ -16,10 +16,11 @@ class RunningExit:
 
     One whose body attends has a cache of its own (`attends`), and needs its depth among the session's: before it
     answers it runs the verified tokens that the cache lacks, and the cycle's tokens that left before they came here.
+    With `shadow` it needs its depth there too: it can then be asked what it would have said (`shadows`).
     """
 
-    def __init__(self, target: Llama, exit_: Exit) -> None:
-        self.target, self.exit, self.depth = target, exit_, exit_.depth
+    def __init__(self, target: Llama, exit_: Exit, shadow: bool = False) -> None:
+        self.target, self.exit, self.depth, self.shadow = target, exit_, exit_.depth, shadow
         self.attends = exit_.cache_layers > 0
         self.bytes = exit_.step_bytes()
         self._cache: KVCache | None = None
@@ -29,9 +30,11 @@ class RunningExit:
 
     def start(self, session: Session) -> None:
         """Run the prompts."""
-        if not self.attends:
+        if not self.attends and not self.shadow:
             return
         self._missing, self._ran, self._seen = [0] * session.batch, 0, SeenStates(session, self.depth)
+        if not self.attends:
+            return
         capacity = session.cache.capacity
         self._cache = session.new_cache(self.target, self.exit, session.batch, capacity, self.exit.cache_layers)
         if session.prompt_features:
@@ -64,6 +67,27 @@ class RunningExit:
                 session.step(self.target, (exit_, "states"), exit_, states_alone, verified, -back, cache)
         self._ran = position + 1
         return session.step(self.target, exit_, exit_, logits, states, offset, cache)
+
+    def shadows(self, session: Session, count: int) -> Tensor | None:
+        """What the head would have read after each of the last `count` verified tokens before the pending one.
+
+        States behind the norm `[batch, count, hidden]`, between two cycles; None where a row has too few tokens. An own
+        cache lacks nothing afterwards.
+        """
+        exit_, cache, seen = self.exit, self._cache, self._seen
+        assert seen is not None, "a head that is asked for shadows is made with `shadow`"
+        back = max(count, *self._missing)
+        if back > min(session.lengths):
+            return None
+        states = seen.read([length - back for length in session.lengths], back)
+        if cache is None:
+            return exit_(states, None)[:, -count:]
+
+        def states_alone(hidden: Tensor, step: Step) -> Tensor:
+            return exit_(hidden, step, cache)
+
+        self._missing = [0] * session.batch
+        return session.step(self.target, (exit_, "states"), exit_, states_alone, states, -back, cache)[:, -count:]
 
     def observe(self, outcome: Outcome) -> None:
         """Note what the cache lacks of the cycle's verified tokens."""

@@ -112,8 +112,9 @@ BINS = 15  # of the top probability, for the expected calibration error
 def sums_of(found: Sequence[Spoken], layer: int) -> tuple[list[str], Arrays]:
     """One head's sums over each conversation's tokens, and the conversations' names.
 
-    `tokens`, then sums of what `Spoken` has; and of the top probability's bins, `[conversations, BINS]`: `bin_sure` its
-    sum, `bin_agrees` and `bin_correct` the tokens that the target, or the label, agrees with.
+    `tokens`, then sums of what `Spoken` has; and of the top probability's bins, `[conversations, BINS]`: `bin_tokens`
+    how many fall in, `bin_sure` its sum, `bin_agrees` and `bin_correct` the tokens that the target, or the label,
+    agrees with.
     """
     said, names = said_of(found, layer)
     tokens = {name: np.concatenate([one.heads[layer][name] for one in found]) for name in found[0].heads[layer]}
@@ -125,4 +126,6 @@ def sums_of(found: Sequence[Spoken], layer: int) -> tuple[list[str], Arrays]:
     for name, of in (("sure", "top_probability"), ("agrees", "agrees"), ("correct", "correct")):
         flat = np.bincount(where * BINS + place, weights=tokens[of], minlength=count * BINS)
         sums[f"bin_{name}"] = np.asarray(flat, dtype=np.float64).reshape(count, BINS)
+    flat = np.bincount(where * BINS + place, minlength=count * BINS)
+    sums["bin_tokens"] = np.asarray(flat, dtype=np.float64).reshape(count, BINS)
     return names, sums

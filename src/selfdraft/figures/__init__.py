@@ -23,6 +23,7 @@ FIGURES = {
         "domains",
         "methods",
         "learning",
+        "heads",
         "batch",
         "lengths",
         "peers",

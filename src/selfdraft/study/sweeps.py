@@ -36,7 +36,7 @@ FIGURES = {
     "domains": "domains",  # no sweep: all that the section `domains` measures
 }
 # Figures of the study as a whole, whatever its sweeps.
-WHOLE_FIGURES = ("methods", "learning")
+WHOLE_FIGURES = ("methods", "learning", "heads")
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
 EARLY = "lengths"  # the one of them that `all_figures` draws too: where nothing is trained for it, it is the first
@@ -395,6 +395,11 @@ def drafters_in_use(config: Config) -> dict[str, Any]:
     return {name: made for name, made in trained_drafters(config).items() if name in used}
 
 
+def heads_in_use(config: Config) -> list[str]:
+    """Those of `drafters_in_use` that are several exits."""
+    return [name for name, made in drafters_in_use(config).items() if made["kind"] == "exits"]
+
+
 def trained_folders(config: Config) -> list[str]:
     """The folders of all that the sweeps measure and that was trained: exits, then other drafters."""
     exits = [f"results/checkpoints/{draft.name}" for draft in checkpoints(config)]
@@ -660,7 +665,12 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
             grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
     of_tables = (name for name, section in TABLE_FIGURES.items() if section in config)
-    of_study = (name for name in WHOLE_FIGURES if name != "learning" or drafters_in_use(config))
+    heads = heads_in_use(config)
+    of_study = [
+        "methods",
+        *(["learning"] if drafters_in_use(config).keys() - heads else []),
+        *(["heads"] if heads else []),
+    ]
     for name in (*of_study, *of_tables):
         chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
     return chosen

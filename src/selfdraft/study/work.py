@@ -39,6 +39,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "questions": float(config["answers"]["questions"] if sweeps.regenerating(config) else 0),
         "regenerate": target * (config["answers"]["questions"] if sweeps.regenerating(config) else 0),
         "calibrate": target * sum(made["kind"] == "exits" for made in used) * data.get("held_out_tokens", 0),
+        "evaluate_heads": target * len(sweeps.heads_in_use(config)) * data.get("held_out_tokens", 0),
         "quality": target * drafts * data.get("held_out_tokens", 0),
         "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
         "vanilla": new * (prompts + answered),
