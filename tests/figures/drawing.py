@@ -8,7 +8,8 @@ from selfdraft.figures.style import Style, applied
 from selfdraft.study.sweeps import FIGURES as USUAL
 from selfdraft.study.sweeps import WHOLE_FIGURES
 
-TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile")}
+TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile", "online")}
+TABLE["shift"] = "online.csv"
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"} | dict.fromkeys(
     TABLE, "--table"
 )

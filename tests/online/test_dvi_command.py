@@ -52,6 +52,8 @@ def test_it_leaves_a_checkpoint_a_log_and_what_it_found(study, capsys):
     assert results["accepted_mean_gain"] == pytest.approx(gain)
     assert results["buffer_bytes"] == 2048 * (2 * 64 * 4 + 44)
     assert results["broken"] is None
+    assert (config["kind"], config["training_seconds"]) == ("dvi", results["learning_s"])
+    assert results["stream"] == [["tiny", 10]]
     dispatch_stage(
         "generate", "--prompt", "How?", "--target", study / "target", "--checkpoint", folder, "--dtype", "float32",
         "--max-new-tokens", 6,
@@ -114,8 +116,14 @@ def test_a_stream_may_change_and_a_draft_may_stay_as_it_is(study):
     assert log_of(study / "frozen") == []
 
 
-def test_it_starts_from_a_trained_exit(study):
-    dispatch_stage(*without_layer(study, "second", "--initial", study / "whole", "--learning-rate", 0.0))
+def test_it_starts_from_a_trained_exit_and_is_measured_beside_it(study):
+    whole = study / "whole"
+    more = ("--initial", whole, "--beside", whole, "--learning-rate", 0.0, "--name", "mine")
+    dispatch_stage(*without_layer(study, "second", *more))
+    found = json.loads((study / "second/results.json").read_text())
+    (beside,) = found["beside"]
+    assert (beside["name"], beside["training_tokens"]) == ("whole", 120)
+    assert beside["by_prompt"] == found["evaluations"][0]["by_prompt"] == found["evaluations"][-1]["by_prompt"]
     one, two = (load_file(study / name / "draft.safetensors") for name in ("whole", "second"))
     assert all((one[name] == two[name]).all() for name in one)
 

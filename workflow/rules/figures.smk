@@ -17,8 +17,10 @@ for figure, drawn in sweeps.figures(config).items():
                     "methods": rules.methods.output,
                     "learning": collect(
                         "results/drafters/{drafter}/train_log.jsonl",
-                        drafter=sweeps.drafters_in_use(config),
+                        drafter=[name for name in sweeps.drafters_in_use(config) if name not in online.learners(config)],
                     ),
+                    "online": "results/online.csv",
+                    "shift": "results/online.csv",
                     "batch": "results/batch.csv",
                     "lengths": "results/lengths.csv",
                     "peers": "results/peers.csv",
@@ -56,7 +58,7 @@ for figure, drawn in sweeps.figures(config).items():
             option=lookup(
                 dpath=figure,
                 within={"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"}
-                | dict.fromkeys(["methods", *sweeps.TABLE_FIGURES], "--table"),
+                | dict.fromkeys(["methods", "online", "shift", *sweeps.TABLE_FIGURES], "--table"),
                 default="--results",
             ),
         message:

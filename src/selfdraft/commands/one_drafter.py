@@ -67,7 +67,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     from selfdraft.commands.folders import only_folder
     from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.drafting import Drafting, Tree
-    from selfdraft.drafters import drafter_of, kind_in
+    from selfdraft.drafters import drafter_of, is_exit, kind_in
     from selfdraft.drafters.adaptive_early_exit import LEVEL
     from selfdraft.drafters.exit import exit_drafter
     from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
@@ -96,7 +96,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     if given and drafting.vocabulary is not None:
         data = only_folder(args.data, "results/data", "train.safetensors", "--data")
         ids = kept_ids(drafting, data, target.config.vocab_size)
-    if folder is not None and not kind_in(folder):
+    if folder is not None and is_exit(folder):
         exit_, config = exit_drafter(folder, target, drafting, ids)
         return Chosen(exit_, f"layer {config['layer']} {config['capacity']}", checkpoint_settings(config) | way)
     if folder is not None:

@@ -23,6 +23,8 @@ FIGURES = {
         "domains",
         "methods",
         "learning",
+        "online",
+        "shift",
         "batch",
         "lengths",
         "peers",

@@ -32,7 +32,7 @@ FIGURES = {
     "domains": "domains",  # no sweep: all that the section `domains` measures
 }
 # Figures of the study as a whole, whatever its sweeps.
-WHOLE_FIGURES = ("methods", "learning")
+WHOLE_FIGURES = ("methods", "learning", "online", "shift")
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
 ALL_FIGURES = [*FIGURES, *WHOLE_FIGURES, *TABLE_FIGURES]
@@ -476,10 +476,10 @@ def heads_online(made: dict[str, Any]) -> bool:
 def depths_read(made: dict[str, Any]) -> list[int]:
     """The depths whose captured states a trained drafter learns from: those it fuses, or those of its heads.
 
-    None if it learns from the target's own answers, whose states are kept elsewhere.
+    None if it learns from the target's own answers, whose states are kept elsewhere, or from its verifications.
     """
     if made["kind"] != "exits":
-        return [] if made.get("answers") == "regenerated" else list(made["features"])
+        return [] if made.get("answers") == "regenerated" else list(made.get("features", []))
     if heads_online(made):
         return []
     return sorted({shared_depth(layer, made["capacity"]) for layer in made["heads"]})
@@ -497,10 +497,11 @@ def captured_depths(config: Config) -> list[int]:
 
 
 def drafters_by_weights(config: Config) -> dict[str, list[str]]:
-    """The names of the trained drafters by what their weights' file is called: draft or aux_heads."""
+    """The names of the trained drafters by what their weights' file is called, draft or aux_heads; without dvi's."""
     named: dict[str, list[str]] = {"draft": [], "aux_heads": []}
     for name, made in trained_drafters(config).items():
-        named["aux_heads" if made["kind"] == "exits" else "draft"].append(name)
+        if made["kind"] != "dvi":
+            named["aux_heads" if made["kind"] == "exits" else "draft"].append(name)
     return named
 
 
@@ -634,7 +635,14 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
             grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
     of_tables = (name for name, section in TABLE_FIGURES.items() if section in config)
-    of_study = (name for name in WHOLE_FIGURES if name != "learning" or drafters_in_use(config))
+    used = drafters_in_use(config).values()
+    drawn = {
+        "methods": True,
+        "learning": any(made["kind"] != "dvi" for made in used),
+        "online": any(made["kind"] == "dvi" for made in used),
+        "shift": any("then" in made for made in used),
+    }
+    of_study = (name for name in WHOLE_FIGURES if drawn[name])
     for name in (*of_study, *of_tables):
         chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
     return chosen
