@@ -128,7 +128,7 @@ def lines_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
             if run.results["evaluations"][0]["by_prompt"].keys() != first.results["evaluations"][0]["by_prompt"].keys():
                 raise StudyError(f"{run.folder}: other held-out prompts than {first.folder} has")
         told = [_told(key, first.settings[key]) for key in differing if key != "objective"]
-        named[", ".join([first.settings["objective"], *told])] = group
+        named[", ".join([first.settings["objective"], *filter(None, told)])] = group
     return named
 
 
@@ -137,7 +137,7 @@ def _told(key: str, value: Any) -> str:
     if key == "initial":
         return "from the target's head" if value is None else f"from {Path(str(value)).name}"
     if key == "stream":
-        return "stream " + " + ".join(value)
+        return f"then {value[1]}" if len(value) > 1 else ""
     return f"{key.replace('_', ' ')} {value}"
 
 
