@@ -17,7 +17,9 @@ for figure, drawn in sweeps.figures(config).items():
                     "methods": rules.methods.output,
                     "learning": collect(
                         "results/drafters/{drafter}/train_log.jsonl",
-                        drafter=[name for name in sweeps.drafters_in_use(config) if name not in online.learners(config)],
+                        drafter=[
+                            name for name in sweeps.drafters_in_use(config) if name not in online.learners(config)
+                        ],
                     ),
                     "online": "results/online.csv",
                     "shift": "results/online.csv",
