@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from selfdraft.online.learner import OnlineLearner
     from selfdraft.online.settings import OnlineSettings
 
-FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json")
+FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json", "lora_S/")
 TRAINING = ("training_tokens", "training_seconds")  # of an exit that is measured beside it
-CAPACITIES = ("norm", "translator", "low_rank_head", "head")
+CAPACITIES = ("norm", "translator", "low_rank_head", "head", "lora")
 OPTIONS = {  # of OnlineSettings, in the order of the help
     "objective": "composite (the published mixture), kl, ce, policy_gradient, tv (the exact gradient of acceptance); "
     "none: the draft stays as it is",
-    "share": "what of the draft's path learns; head: above the exit's depth, the target's layers stay as they are",
+    "share": "what of the draft's path learns; head: above the exit's depth; split: LoRA (capacity lora) on the "
+    "draft's own copy of the layers up to it. The target's layers stay as they are",
     "draft": "how tokens are proposed while learning: argmax, or sample, without which policy_gradient is biased",
     "gamma": "tokens drafted per cycle",
     "max_new_tokens": "longest answer",
@@ -47,8 +48,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", "--model-name", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=f"{HELP_DATA}: the stream, and the held-out prompts")
     parser.add_argument("--exit-layer", type=int, help="draft after this layer, counted from 0")
-    parser.add_argument("--capacity", help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head)")
-    parser.add_argument("--rank", type=int, help="of low_rank_head (default: 64)")
+    parser.add_argument(
+        "--capacity", help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head, lora for split)"
+    )
+    parser.add_argument("--rank", type=int, help="of low_rank_head (default: 64) or lora (16)")
     parser.add_argument(
         "--initial",
         metavar="CHECKPOINT",
@@ -86,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.errors import StudyError
     from selfdraft.files import whole_folder, write_json
     from selfdraft.models.exit import draft_step_bytes, load_exit, save_exit, target_identity
+    from selfdraft.models.lora import LoraLayers
+    from selfdraft.models.peft_files import save_peft
     from selfdraft.models.runtime import start
     from selfdraft.online.held_out import measured
     from selfdraft.online.learner import Broken, OnlineLearner
@@ -164,6 +169,8 @@ def run(args: argparse.Namespace) -> None:
             for name, found in packed.items()
         ]
         save_exit(draft, folder, torch.float32)
+        if isinstance(draft.body, LoraLayers):
+            save_peft(draft.body, target.config, folder / "lora_S", Path(args.target).name)
         parameters = sum(tensor.numel() for tensor in draft.named_tensors().values())
         config: dict[str, Any] = {
             "kind": "dvi",
@@ -178,7 +185,7 @@ def run(args: argparse.Namespace) -> None:
             "dataset": args.dataset,
             "trained_parameters": parameters,
             "trained_bytes": 2 * parameters,
-            "draft_step_bytes": draft_step_bytes(draft, target),
+            "draft_step_bytes": draft_step_bytes(pair.serving, target),
             "training_tokens": learner.tokens,
             "training_seconds": round(learner.spent["learning_s"], 3),
             "initial": args.initial,
@@ -206,11 +213,16 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
 
     from selfdraft.errors import StudyError
     from selfdraft.models.exit import check_capacity, check_layer, load_exit, untrained_exit
+    from selfdraft.online.settings import SHARES
 
     if args.initial is not None:
         if args.rank is not None:
             raise StudyError("--rank: does not go with --initial, which has its own")
         draft, _ = load_exit(args.initial, target)
+        if draft.capacity == "lora":
+            raise StudyError(
+                f"--initial: {args.initial} has its LoRA merged; share split starts from the target's layers"
+            )
         for option, asked, found in (
             ("--exit-layer", args.exit_layer, draft.layer),
             ("--capacity", args.capacity, draft.capacity),
@@ -221,16 +233,16 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
         if args.exit_layer is None:
             raise StudyError("--exit-layer: missing; it or --initial says where the draft leaves the target")
         check_layer(args.exit_layer, target.config.n_layers, "--exit-layer")
-        capacity = args.capacity or "low_rank_head"
+        capacity = args.capacity or ("lora" if settings.share == "split" else "low_rank_head")
         check_capacity(capacity, "--capacity")
         if args.rank is not None and args.rank < 1:
             raise StudyError(f"--rank: {args.rank} is not ≥ 1")
         ranks = {} if args.rank is None else {capacity: args.rank}
         draft = untrained_exit(target, args.exit_layer, capacity, torch.float32, ranks, settings.seed)
-    if draft.capacity not in CAPACITIES:
+    if draft.capacity not in SHARES[settings.share]:
         raise StudyError(
-            f"--capacity: {draft.capacity} attends, and its KV cache would be of the draft before an update; one of "
-            f"{', '.join(CAPACITIES)} is right"
+            f"--capacity: {draft.capacity} does not go with share {settings.share}; one of "
+            f"{', '.join(SHARES[settings.share])} is right"
         )
     return draft
 

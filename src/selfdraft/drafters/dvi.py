@@ -21,10 +21,10 @@ SETTINGS = {
         "type": "string",
     },
     "capacity": {
-        "description": "What learns beside the exit norm (low_rank_head).",
-        "enum": ["norm", "translator", "low_rank_head", "head"],
+        "description": "What learns beside the exit norm (low_rank_head; lora, and only it, for share split).",
+        "enum": ["norm", "translator", "low_rank_head", "head", "lora"],
     },
-    "rank": {"description": "Of low_rank_head (64).", "type": "integer", "minimum": 1},
+    "rank": {"description": "Of low_rank_head (64) or lora (16).", "type": "integer", "minimum": 1},
     "beside": {
         "description": "Names of trained exits of sweeps that are measured on the same held-out prompts, to compare.",
         "type": "array",
@@ -40,8 +40,9 @@ SETTINGS = {
         "enum": ["composite", "kl", "ce", "policy_gradient", "tv", "none"],
     },
     "share": {
-        "description": "What of the draft's path learns. head: above the exit's depth (head).",
-        "enum": ["head"],
+        "description": "What of the draft's path learns. head: above the exit's depth; split: LoRA on the draft's own "
+        "copy of the layers up to it (head).",
+        "enum": ["head", "split"],
     },
     "draft": {
         "description": "How tokens are proposed while it learns (argmax).",

@@ -94,6 +94,9 @@ def contradictions(where: str, made: dict[str, Any], config: Config) -> Iterable
         capacity = Checkpoint.named(made["initial"]).capacity
         if made.get("capacity", capacity) != capacity:
             yield f"{where}.capacity: {made['capacity']}, but initial is {made['initial']}; leave it out"
+    lora = made.get("share", "head") == "split"
+    if "capacity" in made and (made["capacity"] == "lora") != lora:
+        yield f"{where}.capacity: {made['capacity']} does not go with share {made.get('share', 'head')}"
     sets = sweeps.sets_with(config, "prompts")
     if "then" in made and made["then"] not in sets:
         fit = f"one of {', '.join(sets)} is right" if sets else "domains has none"
