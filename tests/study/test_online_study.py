@@ -40,7 +40,7 @@ def test_an_entry_has_the_settings_of_the_command_and_no_other():
     assert set(kind.settings) == own | set(dvi.OPTIONS)
     assert set(dvi.OPTIONS) == {field for field in OnlineSettings.__dataclass_fields__ if field != "mixture"}
     enums = {name: tuple(kind.settings[name]["enum"]) for name in ("objective", "share", "draft", "capacity")}
-    assert enums == {"objective": OBJECTIVES, "share": SHARES, "draft": DRAFTS, "capacity": dvi.CAPACITIES}
+    assert enums == {"objective": OBJECTIVES, "share": tuple(SHARES), "draft": DRAFTS, "capacity": dvi.CAPACITIES}
     usual = OnlineSettings().as_json()
     for name in set(dvi.OPTIONS) - {"learning_rate"}:
         said = kind.settings[name]["description"]
@@ -109,6 +109,8 @@ def test_work_counts_the_tokens_that_are_served_and_looked_at():
         ({"initial": "no"}, f"d.initial: 'no' is no exit that a sweep trains: {EXIT}"),
         ({"exit_layer": 1, "beside": ["no"]}, f"d.beside: 'no' is no exit that a sweep trains: {EXIT}"),
         ({"initial": EXIT, "capacity": "norm"}, f"d.capacity: norm, but initial is {EXIT}; leave it out"),
+        ({"exit_layer": 1, "capacity": "lora"}, "d.capacity: lora does not go with share head"),
+        ({"exit_layer": 1, "share": "split", "capacity": "norm"}, "d.capacity: norm does not go with share split"),
         ({"exit_layer": 1, "then": "text"}, "d.then: 'text' is no set of domains with prompts: one of code is right"),
     ],
 )
