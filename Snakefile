@@ -12,7 +12,7 @@ min_version("9.27")
 # The package beside this file serves the rules below and the jobs, in whatever environment they run.
 sys.path.insert(0, f"{workflow.basedir}/src")
 
-from selfdraft.study import StudyError, code_digests, sweeps
+from selfdraft.study import StudyError, code_digests, online, sweeps
 from selfdraft.study.announcement import announce, conclude
 from selfdraft.study.benchmark_files import benchmark_patterns
 from selfdraft.study.cluster import check_slurm
@@ -114,6 +114,7 @@ wildcard_constraints:
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/answers.smk"
 include: "workflow/rules/checkpoints.smk"
+include: "workflow/rules/online.smk"
 include: "workflow/rules/quality.smk"
 include: "workflow/rules/acceptance.smk"
 include: "workflow/rules/domains.smk"

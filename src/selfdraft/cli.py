@@ -46,6 +46,7 @@ GROUPS = {
         "results": "raw tables to results.csv, with bootstrap intervals",
         "differences": "paired differences between the points of each sweep, and the spread between seeds",
         "methods": "each way to draft at its best setting, on the prompts of every data set",
+        "online": "what drafts learnt while they decoded, with intervals over seeds",
         "summary": "raw rows of batch, lengths, peers or identity to one table, with bootstrap intervals",
         "figure": "draw one paper figure from the tables",
         "record": "write provenance.json beside a study's results",

@@ -38,14 +38,18 @@ def whole_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
     """Like `whole_file` for a folder: an older folder at `path` is replaced on success only.
 
     Raises StudyError, before any work, if something else stands there: a file, or a folder that holds
-    anything whose name matches none of the patterns `own`, by which the stage knows its own files.
+    anything whose name matches none of the patterns `own`, by which the stage knows its own files; that of a folder
+    of its own ends in a slash.
     """
     path = followed(path)
     if path.exists() and not path.is_dir():
         raise StudyError(f"{path}: is a file; a folder is written here, name another one")
     if path.is_dir():
         for entry in sorted(path.iterdir()):
-            if entry.is_dir() or not any(fnmatch(entry.name, pattern) for pattern in (*own, ".snakemake_timestamp")):
+            known = (*own, ".snakemake_timestamp")
+            if entry.is_dir():
+                known = tuple(pattern[:-1] for pattern in own if pattern.endswith("/"))
+            if not any(fnmatch(entry.name, pattern) for pattern in known):
                 raise StudyError(f"{path}: holds {entry.name}, and would be replaced whole; name another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "statistics"))
 
+import online_runs
 import side_tables
 import synthetic_study
 
@@ -24,6 +25,12 @@ def write_table(study):
     return study
 
 
+def write_online(study, **sizes):
+    """online.csv of runs that never were."""
+    folders = online_runs.write_runs(study / "learners", **sizes)
+    assert main(["online", "--runs", *map(str, folders), "--out", str(study / "online.csv")]) == 0
+
+
 def with_results(folder, **sizes):
     return write_table(synthetic_study.write_study(folder, **sizes))
 
@@ -33,6 +40,7 @@ def study(tmp_path_factory):
     """The default study's sweeps, with intervals; in its folder `domains` the same on other data sets too."""
     made = with_results(tmp_path_factory.mktemp("study"), conversations=20, prompts=10)
     side_tables.write_all(made)
+    write_online(made)
     write_table(synthetic_study.write_domains(made, made / "domains", conversations=20, prompts=10))
     return made
 
@@ -51,4 +59,5 @@ def tiny(tmp_path_factory):
     sizes = {"conversations": 3, "prompts": 3, "speed_prompts": 2}
     made = with_results(tmp_path_factory.mktemp("tiny"), sweeps={"one": grid}, **sizes)
     side_tables.write_all(made, tiny=True)
+    write_online(made, seeds=1, looks=2, prompts=3, stream=[["chats", 2]])
     return made

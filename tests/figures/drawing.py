@@ -8,8 +8,8 @@ from selfdraft.figures.style import Style, applied
 from selfdraft.study.sweeps import FIGURES as USUAL
 from selfdraft.study.sweeps import WHOLE_FIGURES
 
-TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile")}
-TABLE["heads"] = "head_curves.csv"
+TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile", "online")}
+TABLE |= {"shift": "online.csv", "heads": "head_curves.csv"}
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"} | dict.fromkeys(
     TABLE, "--table"
 )

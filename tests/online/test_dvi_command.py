@@ -52,6 +52,8 @@ def test_it_leaves_a_checkpoint_a_log_and_what_it_found(study, capsys):
     assert results["accepted_mean_gain"] == pytest.approx(gain)
     assert results["buffer_bytes"] == 2048 * (2 * 64 * 4 + 44)
     assert results["broken"] is None
+    assert (config["kind"], config["training_seconds"]) == ("dvi", results["learning_s"])
+    assert results["stream"] == [["tiny", 10]]
     dispatch_stage(
         "generate", "--prompt", "How?", "--target", study / "target", "--checkpoint", folder, "--dtype", "float32",
         "--max-new-tokens", 6,
@@ -114,10 +116,40 @@ def test_a_stream_may_change_and_a_draft_may_stay_as_it_is(study):
     assert log_of(study / "frozen") == []
 
 
-def test_it_starts_from_a_trained_exit(study):
-    dispatch_stage(*without_layer(study, "second", "--initial", study / "whole", "--learning-rate", 0.0))
+def test_it_starts_from_a_trained_exit_and_is_measured_beside_it(study):
+    whole = study / "whole"
+    more = ("--initial", whole, "--beside", whole, "--learning-rate", 0.0, "--name", "mine")
+    dispatch_stage(*without_layer(study, "second", *more))
+    found = json.loads((study / "second/results.json").read_text())
+    (beside,) = found["beside"]
+    assert (beside["name"], beside["training_tokens"]) == ("whole", 120)
+    assert beside["by_prompt"] == found["evaluations"][0]["by_prompt"] == found["evaluations"][-1]["by_prompt"]
     one, two = (load_file(study / name / "draft.safetensors") for name in ("whole", "second"))
     assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_split_leaves_its_adapter_beside_the_checkpoint_and_may_be_made_again(study, capsys):
+    asked = words(study, "split", "--share", "split", "--rank", 4, "--prompts", 2, "--fast-batch", 2)
+    at = asked.index("--capacity")
+    for _ in range(2):  # the second time over the first one's folder
+        dispatch_stage(*asked[:at], *asked[at + 2 :])
+    folder = study / "split"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["capacity"], config["share"], config["lossless_against"]) == ("lora", "split", "base")
+    assert json.loads((folder / "results.json").read_text())["updates"] > 0
+    assert sorted(path.name for path in (folder / "lora_S").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors",
+    ]  # fmt: skip
+    dispatch_stage(
+        "generate", "--prompt", "How?", "--target", study / "target", "--checkpoint", folder, "--dtype", "float32",
+        "--max-new-tokens", 6,
+    )  # fmt: skip
+    assert "layer 1 lora, gamma 4" in capsys.readouterr().out
+    again = [*asked[:at], *asked[at + 2 :], "--initial", folder]
+    layer = again.index("--exit-layer")
+    del again[layer : layer + 2], again[again.index("--rank") : again.index("--rank") + 2]
+    assert main([*map(str, again)]) == 2
+    assert f"--initial: {folder} has its LoRA merged" in capsys.readouterr().err
 
 
 def without_layer(study, out, *more):
@@ -132,7 +164,10 @@ def without_layer(study, out, *more):
         (("--exit-layer", 4), "--exit-layer: layer 4 is not a layer of the target (0…3)"),
         (("--exit-layer", -1), "--exit-layer: layer -1 is not a layer of the target (0…3)"),
         (("--capacity", "lens"), "--capacity: 'lens' is unknown; one of norm"),
-        (("--capacity", "head_block"), "--capacity: head_block attends"),
+        (("--capacity", "head_block"), "--capacity: head_block does not go with share head; one of norm"),
+        (("--capacity", "lora"), "--capacity: lora does not go with share head; one of norm"),
+        (("--share", "split"), "--capacity: translator does not go with share split; one of lora is right"),
+        (("--share", "shared"), "share: 'shared' is unknown; one of head, split is right"),
         (("--fast-batch", 0), "fast_batch: 0 is not a whole number ≥ 1"),
         (("--buffer", 0), "buffer: 0 is not a whole number ≥ 1"),
         (("--baseline-momentum", 1), "baseline_momentum: 1.0 is not a number in [0, 1)"),

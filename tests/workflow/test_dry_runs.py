@@ -94,6 +94,14 @@ def test_the_full_study_is_planned(study, profile):
     assert sum(name.startswith("figure_") for name in jobs) == 14
 
 
+def test_the_study_of_drafts_that_learn_is_a_run_a_seed_and_reads_its_exit(study):
+    jobs = study.to_do("all_figures", "--configfile", "profiles/online/config.yaml")
+    assert (jobs["train_dvi"], jobs["train"], jobs["online"], jobs["figure_online"], jobs["figure_shift"]) == (
+        18, 1, 1, 1, 1,
+    )  # fmt: skip
+    assert not {"figure_learning", "train_drafter"} & set(jobs)
+
+
 def asking_for_a_gpu():
     """Whether each rule asks for a GPU, by its name."""
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))

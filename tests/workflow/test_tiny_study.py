@@ -22,9 +22,9 @@ from selfdraft.study.sweeps import ALL_FIGURES, FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
 DRAFTS = 5 + 5  # of the sweeps of layers and temperature; five more capacities
-# the sweeps of layers, temperature and gamma; five capacities; three ways of drafting; four other drafters
+# the sweeps of layers, temperature and gamma; five capacities; three ways of drafting; five other drafters
 GROUPS = 3  # of drafts that are measured by one job: two layers at T = 1, one of them at T = 2
-POINTS = 10 + 5 + 3 + 4
+POINTS = 10 + 5 + 3 + 5
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_terminal_tells_of_each_job_in_one_line_and_of_the_results_at_the_en
     assert any(line.startswith("The first figure is there: paper_figures/") for line in lines[: -len(FIGURES)])
     assert any(re.match(r"Timed runs that something disturbed: \d+ of \d+\.", line) for line in lines)
     assert any(re.match(r"Done in \d+:\d\d\.", line) for line in lines)
-    assert "Figures: paper_figures/ (18 new), each as .pdf and .png." in lines
+    assert "Figures: paper_figures/ (20 new), each as .pdf and .png." in lines
     assert any(re.search(r"- The fastest of \d+ points, .* over the target alone", line) for line in lines)
     assert "Reason" not in tiny.said
 
@@ -75,7 +75,7 @@ def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
     settings = ("drafter", "layer", "T", "capacity", "gamma", "policy", "drafting")
     assert len({tuple(row[name] for name in settings) for row in results}) == POINTS
     assert {row["drafting"] for row in results} == {"fixed", "confident", "adaptive", "trimmed"}
-    assert {row["drafter"] for row in results} == {"early_exit", "lookup", "small", "eagle", "both"}
+    assert {row["drafter"] for row in results} == {"early_exit", "lookup", "small", "eagle", "both", "taught"}
     for row in results:
         assert (row["kl"] == "") == (row["drafter"] != "early_exit")
         for name in ("accepted_mean", "speedup", "predicted_speedup", "vanilla_tps", "transformers_tps"):
@@ -123,7 +123,7 @@ def test_another_data_set_measures_itself_alone(tiny):
         tiny.configure(start=TINY)
     assert jobs == {
         "domain_data": 1, "domain_capture": 1, "domain_quality": 1, "gather_quality": 1, "differences": 1,
-        "results": 1, "methods": 1, "provenance": 1, "all_results": 1,
+        "results": 1, "methods": 1, "online": 1, "provenance": 1, "all_results": 1,
     }  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_greedy_output_is_the_targets_own(tiny):
 def test_every_drafter_is_identical_with_vanilla_in_float32(tiny):
     table = rows(tiny / "results/identity.csv")
     assert {row["drafting"] for row in table} == {"fixed", "confident", "adaptive", "trimmed"}
-    assert {row["drafter"] for row in table} == {"early_exit", "lookup", "small", "eagle", "both"}
+    assert {row["drafter"] for row in table} == {"early_exit", "lookup", "small", "eagle", "both", "taught"}
     assert {(row["dtype"], row["identical"], row["divergences"]) for row in table} == {("float32", "1", "0")}
 
 

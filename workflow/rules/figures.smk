@@ -17,9 +17,11 @@ for figure, drawn in sweeps.figures(config).items():
                     "methods": rules.methods.output,
                     "learning": collect(
                         "results/drafters/{drafter}/train_log.jsonl",
-                        drafter=sweeps.drafters_in_use(config),
+                        drafter=sweeps.unrolled(config),
                     ),
                     "heads": "results/head_curves.csv",
+                    "online": "results/online.csv",
+                    "shift": "results/online.csv",
                     "batch": "results/batch.csv",
                     "lengths": "results/lengths.csv",
                     "peers": "results/peers.csv",
@@ -57,7 +59,7 @@ for figure, drawn in sweeps.figures(config).items():
             option=lookup(
                 dpath=figure,
                 within={"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"}
-                | dict.fromkeys(["methods", "heads", *sweeps.TABLE_FIGURES], "--table"),
+                | dict.fromkeys(["methods", "heads", "online", "shift", *sweeps.TABLE_FIGURES], "--table"),
                 default="--results",
             ),
         message:

@@ -9,6 +9,7 @@ rule provenance:
             rules.gather_steps.output,
             rules.differences.output,
             rules.methods.output,
+            rules.online.output if online.learners_in_use(config) else [],
         ],
         machine=rules.machine.output,
         checkpoints=collect("results/checkpoints/{draft.name}/config.json", draft=sweeps.checkpoints(config)),

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from selfdraft.online.learner import OnlineLearner
     from selfdraft.online.settings import OnlineSettings
 
-FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json")
-CAPACITIES = ("norm", "translator", "low_rank_head", "head")
+FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json", "lora_S/")
+TRAINING = ("training_tokens", "training_seconds")  # of an exit that is measured beside it
+CAPACITIES = ("norm", "translator", "low_rank_head", "head", "lora")
 OPTIONS = {  # of OnlineSettings, in the order of the help
     "objective": "composite (the published mixture), kl, ce, policy_gradient, tv (the exact gradient of acceptance); "
     "none: the draft stays as it is",
-    "share": "what of the draft's path learns; head: above the exit's depth, the target's layers stay as they are",
+    "share": "what of the draft's path learns; head: above the exit's depth; split: LoRA (capacity lora) on the "
+    "draft's own copy of the layers up to it. The target's layers stay as they are",
     "draft": "how tokens are proposed while learning: argmax, or sample, without which policy_gradient is biased",
     "gamma": "tokens drafted per cycle",
     "max_new_tokens": "longest answer",
@@ -46,8 +48,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", "--model-name", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=f"{HELP_DATA}: the stream, and the held-out prompts")
     parser.add_argument("--exit-layer", type=int, help="draft after this layer, counted from 0")
-    parser.add_argument("--capacity", help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head)")
-    parser.add_argument("--rank", type=int, help="of low_rank_head (default: 64)")
+    parser.add_argument(
+        "--capacity", help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head, lora for split)"
+    )
+    parser.add_argument("--rank", type=int, help="of low_rank_head (default: 64) or lora (16)")
     parser.add_argument(
         "--initial",
         metavar="CHECKPOINT",
@@ -60,6 +64,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--then", metavar="DATA", help="other data: the stream goes on with their prompts, as many at most"
     )
+    parser.add_argument(
+        "--beside", nargs="*", default=[], metavar="CHECKPOINT", help="trained exits to measure on the same prompts"
+    )
+    parser.add_argument("--name", default="dvi", help="the drafter's name in the config's `drafters`")
     parser.add_argument("--held-out-prompts", type=int, default=0, help="of --data, to evaluate on; 0 is all")
     parser.add_argument("--dataset", default="", help="name of the data, for the tables")
     parser.add_argument("--out-dir", required=True, help="checkpoint folder to write")
@@ -80,7 +88,9 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.train import Asked, following, log_beside, log_in, terminated
     from selfdraft.errors import StudyError
     from selfdraft.files import whole_folder, write_json
-    from selfdraft.models.exit import save_exit, target_identity
+    from selfdraft.models.exit import draft_step_bytes, load_exit, save_exit, target_identity
+    from selfdraft.models.lora import LoraLayers
+    from selfdraft.models.peft_files import save_peft
     from selfdraft.models.runtime import start
     from selfdraft.online.held_out import measured
     from selfdraft.online.learner import Broken, OnlineLearner
@@ -90,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.online.stream import stream
     from selfdraft.provenance import is_dirty
     from selfdraft.provenance.surroundings import machine, packages
-    from selfdraft.sequences import check_room, read_prompts
+    from selfdraft.sequences import check_room, read_name, read_prompts
     from selfdraft.sources.chat import ChatTokenizer
     from selfdraft.training.interruption import Stopped
     from selfdraft.training.saved import Saving
@@ -105,14 +115,18 @@ def run(args: argparse.Namespace) -> None:
     new = settings.max_new_tokens + settings.gamma
     room = target.config.max_positions - new
     prompts = stream(args.data, room, settings.seed, settings.prompts, "--data")
+    of_stream = [[read_name(args.data), len(prompts)]]
     if args.then is not None:
-        prompts += stream(args.then, room, settings.seed, 0, "--then")[: len(prompts)]
+        more = stream(args.then, room, settings.seed, 0, "--then")[: len(prompts)]
+        prompts, of_stream = prompts + more, [*of_stream, [read_name(args.then), len(more)]]
     held_out = read_prompts(args.data)
     if args.held_out_prompts > len(held_out):
         raise StudyError(f"--held-out-prompts: {args.held_out_prompts} asked, {args.data} has {len(held_out)}")
     held_out = held_out[: args.held_out_prompts or None]
     check_room(held_out, new, target.config.max_positions, args.data)
     pair = Pair.of(draft, target)
+    others = {folder: load_exit(folder, target) for folder in args.beside}
+    packed = {folder: found.pack() for folder, (found, _) in others.items()}
     target.pack()
     identity = target_identity(target)
     described: dict[str, Any] = {
@@ -126,9 +140,12 @@ def run(args: argparse.Namespace) -> None:
         "target": identity,
     }
 
-    def measure() -> dict[str, Any]:
+    def measured_of(exit_: "Exit") -> dict[str, Any]:
         how = (settings.gamma, settings.max_new_tokens, settings.seed, ends)
-        return measured(target, pair.serving, held_out, learner.policy, *how)
+        return measured(target, exit_, held_out, learner.policy, *how)
+
+    def measure() -> dict[str, Any]:
+        return measured_of(pair.serving)
 
     broken: Broken | None = None
     with ExitStack() as stack:
@@ -147,10 +164,17 @@ def run(args: argparse.Namespace) -> None:
             raise SystemExit(terminated(message, asked.signal, "dvi")) from None
         except Broken as error:
             broken = error
+        beside_it = [
+            {"name": Path(name).name, **{key: others[name][1].get(key) for key in TRAINING}, **measured_of(found)}
+            for name, found in packed.items()
+        ]
         save_exit(draft, folder, torch.float32)
+        if isinstance(draft.body, LoraLayers):
+            save_peft(draft.body, target.config, folder / "lora_S", Path(args.target).name)
         parameters = sum(tensor.numel() for tensor in draft.named_tensors().values())
         config: dict[str, Any] = {
-            "drafter": "dvi",
+            "kind": "dvi",
+            "drafter": args.name,
             "layer": draft.layer,
             "T": 1.0,
             "capacity": draft.capacity,
@@ -161,7 +185,9 @@ def run(args: argparse.Namespace) -> None:
             "dataset": args.dataset,
             "trained_parameters": parameters,
             "trained_bytes": 2 * parameters,
+            "draft_step_bytes": draft_step_bytes(pair.serving, target),
             "training_tokens": learner.tokens,
+            "training_seconds": round(learner.spent["learning_s"], 3),
             "initial": args.initial,
             "online": settings.as_json(),
             "target": identity,
@@ -171,7 +197,8 @@ def run(args: argparse.Namespace) -> None:
             "provenance": {**machine(str(target.device)), "packages": packages(), "dirty": is_dirty(args.commit)},
         }
         write_json(folder / "config.json", config)
-        write_json(folder / "results.json", results_of(learner) | {"broken": str(broken) if broken else None})
+        found = results_of(learner) | {"stream": of_stream, "beside": beside_it}
+        write_json(folder / "results.json", found | {"broken": str(broken) if broken else None})
     if saving is not None:
         saving.remove()
     if beside is not None:
@@ -186,11 +213,16 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
 
     from selfdraft.errors import StudyError
     from selfdraft.models.exit import check_capacity, check_layer, load_exit, untrained_exit
+    from selfdraft.online.settings import SHARES
 
     if args.initial is not None:
         if args.rank is not None:
             raise StudyError("--rank: does not go with --initial, which has its own")
         draft, _ = load_exit(args.initial, target)
+        if draft.capacity == "lora":
+            raise StudyError(
+                f"--initial: {args.initial} has its LoRA merged; share split starts from the target's layers"
+            )
         for option, asked, found in (
             ("--exit-layer", args.exit_layer, draft.layer),
             ("--capacity", args.capacity, draft.capacity),
@@ -201,16 +233,16 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
         if args.exit_layer is None:
             raise StudyError("--exit-layer: missing; it or --initial says where the draft leaves the target")
         check_layer(args.exit_layer, target.config.n_layers, "--exit-layer")
-        capacity = args.capacity or "low_rank_head"
+        capacity = args.capacity or ("lora" if settings.share == "split" else "low_rank_head")
         check_capacity(capacity, "--capacity")
         if args.rank is not None and args.rank < 1:
             raise StudyError(f"--rank: {args.rank} is not ≥ 1")
         ranks = {} if args.rank is None else {capacity: args.rank}
         draft = untrained_exit(target, args.exit_layer, capacity, torch.float32, ranks, settings.seed)
-    if draft.capacity not in CAPACITIES:
+    if draft.capacity not in SHARES[settings.share]:
         raise StudyError(
-            f"--capacity: {draft.capacity} attends, and its KV cache would be of the draft before an update; one of "
-            f"{', '.join(CAPACITIES)} is right"
+            f"--capacity: {draft.capacity} does not go with share {settings.share}; one of "
+            f"{', '.join(SHARES[settings.share])} is right"
         )
     return draft
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from selfdraft.commands.folders import only_folder
-    from selfdraft.drafters import kind_in
+    from selfdraft.drafters import is_exit
     from selfdraft.errors import StudyError
     from selfdraft.models.eagle3 import load_eagle3
     from selfdraft.models.exit import load_exit
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     draft = Path(args.checkpoint)
     folder = Path(only_folder(args.target, "results/target", "model.safetensors", "--target"))
     target = load_target(folder, torch.bfloat16, "cpu")
-    _, config = (load_eagle3 if kind_in(draft) else load_exit)(draft, target)  # whole, and of this target
+    _, config = (load_exit if is_exit(draft) else load_eagle3)(draft, target)  # whole, and of this target
     if args.data and config.get("dataset") and read_name(args.data) != config["dataset"]:
         raise StudyError(
             f"--data: {args.data}: its name is {read_name(args.data)}, the draft was trained on {config['dataset']}"

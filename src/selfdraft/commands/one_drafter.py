@@ -68,7 +68,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     from selfdraft.commands.modes import one_head_drafter, read_heads
     from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.drafting import Drafting, Tree
-    from selfdraft.drafters import drafter_of, kind_in
+    from selfdraft.drafters import drafter_of, is_exit, kind_in
     from selfdraft.drafters.adaptive_early_exit import LEVEL
     from selfdraft.drafters.exit import exit_drafter
     from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
@@ -102,7 +102,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
         return Chosen(*one_head_drafter(args, target, drafting, ids))
     if mode is not None and folder is not None:
         read_heads(args, target, mode)
-    if folder is not None and not kind_in(folder):
+    if folder is not None and is_exit(folder):
         exit_, config = exit_drafter(folder, target, drafting, ids)
         return Chosen(exit_, f"layer {config['layer']} {config['capacity']}", checkpoint_settings(config) | way)
     if folder is not None:

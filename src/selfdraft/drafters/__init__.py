@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-KINDS = ("lookup", "model", "eagle3", "hybrid", "exits", "adaptive_early_exit", "dynamic", "trained_elsewhere")
+KINDS = ("lookup", "model", "eagle3", "hybrid", "exits", "adaptive_early_exit", "dynamic", "dvi", "trained_elsewhere")
 
 
 class Kind(NamedTuple):
@@ -71,6 +71,11 @@ def kind_in(folder: str | Path) -> str | None:
         return None
     kind = config.get("kind") if isinstance(config, dict) else None
     return kind if kind in KINDS and kind_of(kind).trained else None
+
+
+def is_exit(folder: str | Path) -> bool:
+    """Whether the draft in a folder is one exit, however it was trained: what `exit_drafter` loads."""
+    return kind_in(folder) in (None, "dvi")
 
 
 def files_of(made: Mapping[str, Any]) -> list[Path]:

@@ -78,6 +78,10 @@ class ExitDrafter:
             session, gamma, policy, generator, next_logits, self._decided, self.stopping, self.pace, self.exit.kept_ids
         )
 
+    def forget(self) -> None:
+        """The exit has changed, and with it all that its own cache holds: the next draft runs the whole text again."""
+        self._behind.tokens = self.target.config.max_positions
+
     def observe(self, outcome: Outcome) -> None:
         self._decided = outcome.decided
         if self._seen is not None:
@@ -93,7 +97,7 @@ class ExitDrafter:
         def states_alone(hidden: Tensor, step: Step) -> Tensor:
             return exit_(hidden, step, cache)
 
-        back = self._behind.catch_up() if position == 0 else 0
+        back = min(self._behind.catch_up(), max(session.lengths)) if position == 0 else 0
         if back:
             starts = [max(0, length - back) for length in session.lengths]
             states = self._seen.read(starts, back)

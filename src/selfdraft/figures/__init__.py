@@ -24,6 +24,8 @@ FIGURES = {
         "methods",
         "learning",
         "heads",
+        "online",
+        "shift",
         "batch",
         "lengths",
         "peers",

@@ -71,6 +71,17 @@ class LoraLayers(nn.Module):
                 named[f"lora.{layer}.{name}.B"] = adapted.lora_B["default"].weight
         return named
 
+    def merge_into(self, own: OwnLayers) -> None:
+        """Put the layers' weights, with what was trained merged in, over those of copies that `merged` made."""
+        for block, mine in zip(self.blocks, own.blocks, strict=True):
+            for name in MATRICES:
+                parent, last = _parent(block, name)
+                adapted, matrix = getattr(parent, last).layer, mine.get_submodule(name)
+                base, down, up = (adapted.base_layer, *(adapted.get_submodule(f"lora_{x}.default") for x in "AB"))
+                assert isinstance(matrix, Linear)
+                weight = base.weight.float() + 2 * up.weight.float() @ down.weight.float()
+                matrix.take(weight.to(base.weight.dtype), base.bias)
+
     def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None) -> Tensor:
         """`[batch, tokens, hidden] -> the same`."""
         for place, block in enumerate(self.blocks):
@@ -88,16 +99,8 @@ def merged(config: LlamaConfig, layers: list[Block], tensors: dict[str, Tensor])
 
 def _merged(block: Block, layer: int, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     yield from block.named_tensors().items()
-    c = block.config
-    q, kv, inner = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim, c.intermediate_size
-    parts = {
-        "attention.qkv": (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), (q, kv, kv)),
-        "attention.o": (("self_attn.o_proj",), (c.hidden_size,)),
-        "gate_up": (("mlp.gate_proj", "mlp.up_proj"), (inner, inner)),
-        "down": (("mlp.down_proj",), (c.hidden_size,)),
-    }
     own = block.named_tensors()
-    for matrix, (names, sizes) in parts.items():
+    for matrix, (names, sizes) in parts_of(block.config).items():
         base = fused(own, *names)
         assert base.weight is not None
         down, up = tensors[f"lora.{layer}.{matrix}.A"], tensors[f"lora.{layer}.{matrix}.B"]
@@ -108,6 +111,18 @@ def _merged(block: Block, layer: int, tensors: dict[str, Tensor]) -> Iterator[tu
             )
         weight = base.weight.float() + 2 * up.float() @ down.float()
         yield from parted(Linear(weight.to(base.weight.dtype), None), names, sizes).items()
+
+
+def parts_of(config: LlamaConfig) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Of each of MATRICES, transformers' names of what is fused in it, and their rows."""
+    c = config
+    q, kv, inner = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim, c.intermediate_size
+    return {
+        "attention.qkv": (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), (q, kv, kv)),
+        "attention.o": (("self_attn.o_proj",), (c.hidden_size,)),
+        "gate_up": (("mlp.gate_proj", "mlp.up_proj"), (inner, inner)),
+        "down": (("mlp.down_proj",), (c.hidden_size,)),
+    }
 
 
 def _parent(block: nn.Module, name: str) -> tuple[nn.Module, str]:

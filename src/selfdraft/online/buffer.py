@@ -48,6 +48,11 @@ class Buffer:
             mine[slots] = getattr(kept, name).to(mine.device, mine.dtype)
         self.seen += len(records)
 
+    @property
+    def oldest_sequence(self) -> int:
+        """The number of the oldest text that it has records of; 0 if it has none."""
+        return int(self._held.sequence[: len(self)].min()) if len(self) else 0
+
     def newest(self, count: int) -> Tensor:
         """The slots of the last `count` records, oldest first."""
         return torch.arange(self.seen - count, self.seen) % self.capacity

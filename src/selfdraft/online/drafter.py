@@ -40,6 +40,12 @@ class LearningDrafter:
         self.learner.sequences += session.batch
         self._alive = [True] * session.batch
         self._sequences = list(range(first, first + session.batch))
+        if self.learner.pair.attends:
+            oldest = self.learner.buffer.oldest_sequence
+            kept = {key: text for key, text in self.learner.texts.items() if int(key) >= oldest}
+            self.learner.texts = kept | {
+                str(number): list(text) for number, text in zip(self._sequences, session.text, strict=True)
+            }
         self._draft = None
 
     def draft(self, session: Session, gamma: int, policy: Policy, generator: torch.Generator) -> Draft:
@@ -47,8 +53,11 @@ class LearningDrafter:
         return self._draft
 
     def observe(self, outcome: Outcome) -> None:
-        self.inner.observe(outcome)
+        with torch.inference_mode():  # what it keeps was made there
+            self.inner.observe(outcome)
         draft, self._draft = self._draft, None
+        if self.learner.pair.attends:
+            self._go_on_with_texts(outcome, draft)
         if draft is not None and draft.tokens.shape[1]:
             records = records_of(
                 outcome,
@@ -60,8 +69,16 @@ class LearningDrafter:
                 self.ends,
             )
             drafted = sum(count for count, living in zip(outcome.drafted, self._alive, strict=True) if living)
-            self.learner.receive(records, {"drafted": drafted} | counted(outcome))
+            if self.learner.receive(records, {"drafted": drafted} | counted(outcome)):
+                self.inner.forget()
         self._alive = [bool(tokens) for tokens in outcome.tokens]
+
+    def _go_on_with_texts(self, outcome: Outcome, draft: Draft | None) -> None:
+        """Of a text that ends in this cycle no tokens are told, though drafted ones were decided in it."""
+        drafted = draft.tokens.tolist() if draft is not None else [[] for _ in outcome.tokens]
+        for row, tokens in enumerate(outcome.tokens):
+            if self._alive[row]:
+                self.learner.texts[str(self._sequences[row])] += tokens or drafted[row][: outcome.accepted[row]]
 
 
 def counted(outcome: Outcome) -> dict[str, float]:

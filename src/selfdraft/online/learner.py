@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -38,9 +38,14 @@ class OnlineLearner(Optimised):
         position: prompts of the stream that are done; tokens: new ones in their answers; sequences: texts begun;
         served: [accepted draft tokens, cycles, new tokens] of each prompt, where cycles could have accepted all
         gamma; spent: seconds; evaluations: what was measured, and when. (Whoever runs the stream keeps these.)
+        texts: the tokens of each text that the buffer has records of, by its number (as a string, as JSON has it); kept
+        only where gradients need them.
     """
 
-    numbers = ("updates", "baseline", "since", "position", "sequences", "tokens", "served", "spent", "evaluations")
+    numbers = (
+        *("updates", "baseline", "since", "position", "sequences", "tokens", "served", "spent", "evaluations"),
+        "texts",
+    )
 
     def __init__(self, pair: Pair, settings: OnlineSettings, log: Callable[[str], object]) -> None:
         """With the objective `none` it records and never updates."""
@@ -58,6 +63,7 @@ class OnlineLearner(Optimised):
         self.served: list[list[int]] = []
         self.spent = {"decoding_s": 0.0, "learning_s": 0.0}
         self.evaluations: list[dict[str, Any]] = []
+        self.texts: dict[str, list[int]] = {}
         self.keep(0)
 
     @property
@@ -145,12 +151,12 @@ class OnlineLearner(Optimised):
         """
         settings, count = self.settings, len(records)
         whole = {name: float(records.reward.sum()) if name == "ce" else float(count) for name in weights}
-        sums, entropy, log_policy = dict.fromkeys(weights, 0.0), 0.0, []
-        for first in range(0, count, ROWS):
-            part = records.at(slice(first, first + ROWS))
+        sums, entropy, log_policy = dict.fromkeys(weights, 0.0), 0.0, torch.empty(count)
+        for rows in self._parts(records):
+            part = records.at(rows)
             seen = Seen(
                 part,
-                self.pair.draft_logits(part.exit_hidden),
+                self._draft_logits(part),
                 self.pair.verifier_logits(part.verifier_hidden),
                 settings.draft_temperature,
                 settings.tau,
@@ -166,5 +172,20 @@ class OnlineLearner(Optimised):
                 sums[name] += float(terms.detach().sum()) / max(1.0, whole[name])
             with torch.no_grad():
                 entropy -= float((log_q.exp() * log_q).sum()) / count
-                log_policy.append(chosen(log_q, part))
-        return sums, entropy, torch.cat(log_policy)
+                log_policy[rows] = chosen(log_q, part).cpu()
+        return sums, entropy, log_policy
+
+    def _parts(self, records: Records) -> Iterator[Tensor]:
+        """Which records are computed together: some of them, or those of a text where its layers are run again."""
+        if not self.pair.attends:
+            yield from torch.arange(len(records)).split(ROWS)
+            return
+        for sequence in records.sequence.unique().tolist():
+            yield from (records.sequence == sequence).nonzero()[:, 0].split(ROWS)
+
+    def _draft_logits(self, part: Records) -> Tensor:
+        """The student's logits `[records, vocab]`, of the states that were kept or in the context of their text."""
+        if not self.pair.attends:
+            return self.pair.draft_logits(part.exit_hidden)
+        text = self.texts[str(int(part.sequence[0]))]
+        return self.pair.logits_in(text[: int(part.position.max()) + 1], part.position)

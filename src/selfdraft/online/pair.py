@@ -1,5 +1,6 @@
 """One exit twice: the one that learns, in float32 and open to gradients, and the one that drafts, packed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,9 @@ from selfdraft.errors import StudyError
 from selfdraft.models.exit import Exit, exit_of
 from selfdraft.models.linear import Linear
 from selfdraft.models.llama import Llama
+from selfdraft.models.lora import LoraLayers
 from selfdraft.models.low_rank_head import LowRankHead
+from selfdraft.models.own_layers import OwnLayers
 
 
 @dataclass
@@ -29,12 +32,13 @@ class Pair:
     def of(cls, draft: Exit, target: Llama) -> "Pair":
         """Before the target is packed. `draft` becomes the student.
 
-        Raises StudyError for an exit whose body has a KV cache: it would hold keys of before the last update.
+        Raises StudyError for an exit whose body attends, but for layers with LoRA: its states without their context
+            would be others.
         """
-        if draft.cache_layers:
+        if draft.cache_layers and not isinstance(draft.body, LoraLayers):
             raise StudyError(
-                f"capacity: {draft.capacity} attends, and its KV cache would be of the draft before an update; "
-                "norm, translator, low_rank_head or head is right"
+                f"capacity: {draft.capacity} attends, and what it learns from is one state of it; "
+                "norm, translator, low_rank_head or head is right, or lora with share split"
             )
         assert target.head.weight is not None, "pair an exit before the target is packed"
         tensors = {name: tensor.to(target.dtype, copy=True) for name, tensor in draft.named_tensors().items()}
@@ -51,10 +55,27 @@ class Pair:
     def publish(self) -> None:
         """What the student has learnt is what is drafted with from now on.
 
-        The exit keeps no KV cache and no captured step (see `ExitDrafter`), so that nothing else is of the old tensors.
+        An exit without a cache has nothing else of the old tensors; one with a cache has it run again
+        (`ExitDrafter.forget`).
         """
         with torch.no_grad():
-            self.serving.take(self.student)
+            if isinstance(self.student.body, LoraLayers):
+                assert isinstance(self.serving.body, OwnLayers)
+                self.student.body.merge_into(self.serving.body)
+                self.serving.norm.take(self.student.norm.weight)
+            else:
+                self.serving.take(self.student)
+
+    @property
+    def attends(self) -> bool:
+        """Whether the student's states depend on the text before them, so that they are made again with it."""
+        return bool(self.student.cache_layers)
+
+    def logits_in(self, text: Sequence[int], positions: Tensor) -> Tensor:
+        """The student's logits `[records, vocab]` at positions of a text, each with all that stands before it."""
+        tokens = torch.tensor([text], device=self.target.device)
+        hidden = self.student(self.target.embed(tokens), self.target.step([0], len(text)))
+        return self.student.head(hidden[0, positions.to(hidden.device)])
 
     def draft_logits(self, exit_hidden: Tensor) -> Tensor:
         """The student's logits `[records, vocab]` of states `[records, hidden]`, in the target's number format."""

@@ -81,5 +81,6 @@ class OnlineRun:
 
     def _evaluate(self) -> None:
         learner = self.learner
-        at = {"prompts": learner.position, "updates": learner.updates, "served_tokens": learner.tokens}
+        at: dict[str, Any] = {"prompts": learner.position, "updates": learner.updates, "served_tokens": learner.tokens}
+        at |= {name: round(seconds, 3) for name, seconds in learner.spent.items()}
         learner.evaluations.append(at | self.measure())

@@ -7,7 +7,7 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.online.schedule import OBJECTIVES, Mixture
 
-SHARES = ("head",)
+SHARES = {"head": ("norm", "translator", "low_rank_head", "head"), "split": ("lora",)}  # and their capacities
 DRAFTS = ("argmax", "sample")
 COUNTS = ("gamma", "max_new_tokens", "fast_batch", "buffer")
 MAY_BE_0 = ("warmup", "evaluate_every", "prompts", "seed")
@@ -19,8 +19,9 @@ class OnlineSettings:
 
     Attributes:
         objective: see `selfdraft.online.schedule`.
-        share: what of the path to the draft's logits learns. `head`: what lies above the exit's depth; the target's
-            own layers stay as they are, and the output is the base model's.
+        share: what of the path to the draft's logits learns. `head`: what lies above the exit's depth; `split`: LoRA
+            on the draft's own copy of the layers up to it, which have a KV cache of their own. In both the verifier
+            runs the target's own layers, and the output is the base model's.
         draft: how tokens are proposed while learning: the draft's best one, or one drawn from it.
         fast_batch: an update after so many accepted tokens, or after 8 times as many decided ones.
         buffer: records kept; replay: older records of an update, for each fresh one.

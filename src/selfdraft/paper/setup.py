@@ -12,6 +12,7 @@ KINDS = {
     "model": "a separate smaller model",
     "eagle3": "a layer of its own over the target's states (the EAGLE type)",
     "hybrid": "lookup where the text repeats itself, another drafter elsewhere",
+    "dvi": "an exit that learns from its own verifications",
 }
 
 

@@ -65,10 +65,10 @@ def _without_dataset(checkpoint: Key) -> Key:
 def draft_key(config: Mapping[str, Any]) -> Key:
     """The settings of a trained draft, less its data set, from the config in its folder.
 
-    An exit (or what has a layer and a capacity) is told by all of them, any other drafter by its name.
+    An exit (or what has a layer and a capacity) is told by all of them, an entry of `drafters` by its name.
     """
     names = [name for name in CHECKPOINT if name != "dataset"]
-    if "layer" not in config:
+    if "layer" not in config or "kind" in config:
         return (str(config["drafter"]), *("" for _ in names[1:]))
     return tuple(setting(str(config[name]), name, "config.json") for name in names)
 

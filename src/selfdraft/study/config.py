@@ -12,8 +12,9 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from selfdraft.drafters import kind_of
 from selfdraft.errors import StudyError
+from selfdraft.study import online
 from selfdraft.study.schema import SCHEMA, read_schema
-from selfdraft.study.sweeps import FIGURES, FIXED, TABLE_FIGURES, heads_online, trained_drafters
+from selfdraft.study.sweeps import FIGURES, FIXED, heads_online, trained_drafters
 
 TYPES = {
     "object": "a mapping (key: value)",
@@ -119,6 +120,7 @@ def check_layers(config: dict[str, Any], path: str | Path, target: str | Path) -
             if depth > layers:
                 where = f"{path}: drafters.{name}.features.{position}"
                 raise StudyError(f"{where}: {depth} is not a depth of the target (0…{layers})")
+        _check_layer(made.get("exit_layer", 0), layers, f"{path}: drafters.{name}.exit_layer")
     _check_layer(config.get("peers", {}).get("layer", 0), layers, f"{path}: peers.layer")
     for position, layer in enumerate(config.get("compile", {}).get("layers", [])):
         _check_layer(layer, layers, f"{path}: compile.layers.{position}")
@@ -249,7 +251,7 @@ def _contradictions(config: dict[str, Any]) -> Iterable[str]:
     yield from _section_contradictions(config)
     yield from _domain_contradictions(config)
     for name, figure in config["figures"].items():
-        if name in TABLE_FIGURES or name == "domains":
+        if name not in FIGURES or name == "domains":
             if "sweep" in figure:
                 what = "all that domains measures" if name == "domains" else "a table of its own"
                 yield f"figures.{name}.sweep: this figure draws {what}, not a sweep; leave it out"
@@ -353,6 +355,9 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
             yield f"{where}: is trained; data.splits {data['splits']} leaves nothing to train it on"
         if made["kind"] == "exits":
             yield from _heads_contradictions(where, made)
+            continue
+        if made["kind"] == online.KIND:
+            yield from online.contradictions(where, made, config)
             continue
         features = made["features"]
         if features != sorted(set(features)):

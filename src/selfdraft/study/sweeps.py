@@ -36,7 +36,7 @@ FIGURES = {
     "domains": "domains",  # no sweep: all that the section `domains` measures
 }
 # Figures of the study as a whole, whatever its sweeps.
-WHOLE_FIGURES = ("methods", "learning", "heads")
+WHOLE_FIGURES = ("methods", "learning", "heads", "online", "shift")
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
 EARLY = "lengths"  # the one of them that `all_figures` draws too: where nothing is trained for it, it is the first
@@ -400,6 +400,11 @@ def heads_in_use(config: Config) -> list[str]:
     return [name for name, made in drafters_in_use(config).items() if made["kind"] == "exits"]
 
 
+def unrolled(config: Config) -> list[str]:
+    """Those of `drafters_in_use` that are trained on their own unrolled steps: neither heads nor what learns later."""
+    return [name for name, made in drafters_in_use(config).items() if made["kind"] not in ("exits", "dvi")]
+
+
 def trained_folders(config: Config) -> list[str]:
     """The folders of all that the sweeps measure and that was trained: exits, then other drafters."""
     exits = [f"results/checkpoints/{draft.name}" for draft in checkpoints(config)]
@@ -504,10 +509,10 @@ def heads_online(made: dict[str, Any]) -> bool:
 def depths_read(made: dict[str, Any]) -> list[int]:
     """The depths whose captured states a trained drafter learns from: those it fuses, or those of its heads.
 
-    None if it learns from the target's own answers, whose states are kept elsewhere.
+    None if it learns from the target's own answers, whose states are kept elsewhere, or from its verifications.
     """
     if made["kind"] != "exits":
-        return [] if made.get("answers") == "regenerated" else list(made["features"])
+        return [] if made.get("answers") == "regenerated" else list(made.get("features", []))
     if heads_online(made):
         return []
     return sorted({shared_depth(layer, made["capacity"]) for layer in made["heads"]})
@@ -525,10 +530,11 @@ def captured_depths(config: Config) -> list[int]:
 
 
 def drafters_by_weights(config: Config) -> dict[str, list[str]]:
-    """The names of the trained drafters by what their weights' file is called: draft or aux_heads."""
+    """The names of the trained drafters by what their weights' file is called, draft or aux_heads; without dvi's."""
     named: dict[str, list[str]] = {"draft": [], "aux_heads": []}
     for name, made in trained_drafters(config).items():
-        named["aux_heads" if made["kind"] == "exits" else "draft"].append(name)
+        if made["kind"] != "dvi":
+            named["aux_heads" if made["kind"] == "exits" else "draft"].append(name)
     return named
 
 
@@ -665,12 +671,16 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
             grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
     of_tables = (name for name, section in TABLE_FIGURES.items() if section in config)
-    heads = heads_in_use(config)
-    of_study = [
-        "methods",
-        *(["learning"] if drafters_in_use(config).keys() - heads else []),
-        *(["heads"] if heads else []),
-    ]
+    used = drafters_in_use(config).values()
+    kinds = {made["kind"] for made in used}
+    drawn = {
+        "methods": True,
+        "learning": bool(unrolled(config)),
+        "heads": "exits" in kinds,
+        "online": "dvi" in kinds,
+        "shift": any("then" in made for made in used),
+    }
+    of_study = (name for name in WHOLE_FIGURES if drawn[name])
     for name in (*of_study, *of_tables):
         chosen[name] = {"sweep": {}, "drafts": [], "style": dict(config["figures"].get(name) or {})}
     return chosen

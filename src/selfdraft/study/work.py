@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfdraft.study import sweeps
+from selfdraft.study import online, sweeps
 from selfdraft.study.sweeps import Config
 
 
@@ -34,8 +34,9 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "capture": target * sum(data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)),
         "domain_capture": target * read,
         "train": target * drafts * taught,
-        "train_drafter": target * sum(_read(config, made) for made in used if made["kind"] != "exits"),
+        "train_drafter": target * sum(_read(config, made) for made in used if made["kind"] == "eagle3"),
         "train_exits": target * sum(_read(config, made) for made in used if made["kind"] == "exits"),
+        "train_dvi": target * online.work(config),
         "questions": float(config["answers"]["questions"] if sweeps.regenerating(config) else 0),
         "regenerate": target * (config["answers"]["questions"] if sweeps.regenerating(config) else 0),
         "calibrate": target * sum(made["kind"] == "exits" for made in used) * data.get("held_out_tokens", 0),

@@ -1,0 +1,43 @@
+"""Acceptance against prompts seen, of drafts that learn while they decode: a line an objective, a band over seeds."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from selfdraft.figures import style
+from selfdraft.figures.inputs import Inputs
+from selfdraft.figures.quantities import upright
+
+TOLD = ("learner", "part", "dataset", "prompts")
+
+
+def draw(inputs: Inputs) -> Figure:
+    """One panel of the looks at held-out prompts; exits that were trained before are lines across it."""
+    rows = inputs.table("online.csv", TOLD, (), ("prompts", "accepted_mean"))
+    figure, (ax,) = style.canvas(inputs.style, style.COLUMN, 2.3)
+    ax.set(xlabel="prompts seen", ylabel=upright("accepted_mean"))
+    looks = rows[rows["part"] == "held_out"]
+    for place, (name, line) in enumerate(looks.groupby("learner", sort=False)):
+        banded(ax, line, line["prompts"], place, str(name))
+    for place, (_, exit_) in enumerate(rows[rows["part"] == "beside"].iterrows()):
+        look = style.REFERENCE | {"linestyle": style.LINES[(place + 1) % len(style.LINES)]}
+        ax.axhline(exit_["accepted_mean"], label=f"{exit_['learner']}, trained before", **look)
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    style.legend_above(figure, [ax])
+    return figure
+
+
+def banded(ax: Axes, line: pd.DataFrame, x: "pd.Series[float]", place: int, name: str) -> None:
+    """A line of `accepted_mean` at `x`, with the band of its interval where it has one."""
+    color, marker = style.PALETTE[place % len(style.PALETTE)], style.MARKERS[place % len(style.MARKERS)]
+    ax.plot(
+        x,
+        line["accepted_mean"],
+        label=name,
+        color=color,
+        marker=marker,
+        linestyle=style.LINES[place % len(style.LINES)],
+    )
+    if {"accepted_mean_low", "accepted_mean_high"} <= set(line.columns):
+        ax.fill_between(x, line["accepted_mean_low"], line["accepted_mean_high"], color=color, alpha=0.18, linewidth=0)
