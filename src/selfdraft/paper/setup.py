@@ -12,7 +12,11 @@ KINDS = {
     "model": "a separate smaller model",
     "eagle3": "a layer of its own over the target's states (the EAGLE type)",
     "hybrid": "lookup where the text repeats itself, another drafter elsewhere",
+    "exits": "several exits of one target",
+    "adaptive_early_exit": "the first of several exits that is sure of a token",
+    "dynamic": "one of several exits, chosen in each cycle from what was accepted",
     "dvi": "an exit that learns from its own verifications",
+    "trained_elsewhere": "a draft that another training left",
 }
 
 
