@@ -209,6 +209,18 @@ def test_steps_of_full_length_are_timed_at_each_context():
     assert {row["tokens"] for row in rows if row["step"] == "vanilla"} == {1}
 
 
+def test_exits_that_were_only_trained_otherwise_are_timed_once():
+    target = tiny_llama()
+    (drafter, gamma, settings), *_ = points(target)
+    named = settings | {"drafter": "early_exit", "layer": 1, "capacity": "head", "gamma": gamma}
+    chosen = [(drafter, gamma, named | {"seed": seed}) for seed in (0, 1)] + [(drafter, 1, named | {"gamma": 1})]
+    rows = [row for row in step_rows(target, chosen, list(range(61)), WARM, [10], 2, 0) if row["step"] == "draft"]
+    seconds = {seed: [row["seconds"] for row in rows if row.get("seed") == seed] for seed in (0, 1)}
+    assert seconds[0] == seconds[1]
+    assert len(seconds[0]) == 2
+    assert {row["tokens"] for row in rows} == {1, gamma}
+
+
 def test_steps_of_a_tree_are_those_of_all_its_nodes():
     """Near the end of the context too: the room of a tree is kept, so that none is timed smaller than it is."""
     target = tiny_llama(positions=80)

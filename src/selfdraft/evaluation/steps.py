@@ -25,6 +25,7 @@ VANILLA_TOKENS = 3
 TIMED = 2  # cycles behind the first one, in which a drafter with a cache has nothing to catch up with
 
 Point = tuple[Drafter, int, Mapping[str, Any]]
+Timed = tuple[Drafter, int, list[dict[str, Any]]]  # what takes the same steps is timed once: settings of a row each
 
 
 class NoDraft:
@@ -79,6 +80,16 @@ def _cycle(
     return draft, verify, chosen[0][2]
 
 
+def together(points: Sequence[Point]) -> list[tuple[Drafter, int, list[Mapping[str, Any]]]]:
+    """Points by what their steps take: of exits layer, capacity, draft length and way of drafting; others alone."""
+    groups: dict[Any, tuple[Drafter, int, list[Mapping[str, Any]]]] = {}
+    for place, (drafter, gamma, settings) in enumerate(points):
+        decides = ("drafter", "layer", "capacity", "gamma", "drafting")
+        key = tuple(settings.get(name) for name in decides) if settings.get("capacity") else place
+        groups.setdefault(key, (drafter, gamma, []))[2].append(settings)
+    return list(groups.values())
+
+
 def step_rows(
     target: Llama,
     points: Sequence[Point],
@@ -91,7 +102,8 @@ def step_rows(
     """A row a step, `rounds` times at each context, all steps in a new order each time; one uncounted round first.
 
     `points` are (drafter that never stops early, gamma, settings columns); `tokens` a text to fill the contexts with.
-    What a drafter of several parts (`parts`) takes is that of each: its steps `lookup` and `draft`.
+    What a drafter of several parts (`parts`) takes is that of each: its steps `lookup` and `draft`. Exits that differ
+    in what they were trained with take the same steps, and are timed once for all of them.
     `tokens` of a row: drafted ones of a draft, those verified together of a verification. A verification of one token
     is measured once for all points whose drafters want states at the same depths.
     """
@@ -99,13 +111,13 @@ def step_rows(
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
     shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
     room = max((room_of(gamma, widest(drafter, gamma)) for drafter, gamma, _ in points), default=room_of(1))
-    parts = [
-        (part, gamma, {**settings, "step": step})
-        for drafter, gamma, settings in points
+    parts: list[Timed] = [
+        (part, gamma, [{**settings, "step": step} for settings in alike])
+        for drafter, gamma, alike in together(points)
         for step, part in getattr(drafter, "parts", {"draft": drafter}).items()
     ]
     wanted = {drafter.depths for drafter, _, _ in points}
-    work: list[Point | None] = [*parts, *((NoDraft(depths), 1, {}) for depths in sorted(wanted))]
+    work: list[Timed | None] = [*parts, *((NoDraft(depths), 1, []) for depths in sorted(wanted))]
     work = [part for point in work for part in (None, point)]  # a vanilla step beside each
     order = random.Random(seed)
     for number in tqdm(range(-1, rounds), unit="round", desc=f"steps {policy.name}", disable=None):
@@ -124,12 +136,11 @@ def step_rows(
                     same = [settings for drafter, _, settings in points if drafter.depths == part[0].depths]
                     made = [{**settings, "step": "verify", "tokens": 1, "seconds": verify} for settings in same]
                 else:
-                    drafter, longest, settings = part
+                    drafter, longest, alike = part
                     draft, verify, drafted = _cycle(target, drafter, start, policy, longest, generator)
                     if drafted:
-                        made = [
-                            {**settings, "tokens": drafted, "seconds": draft},
-                            {**settings, "step": "verify", "tokens": drafted + 1, "seconds": verify},
-                        ]
+                        made = [{**settings, "tokens": drafted, "seconds": draft} for settings in alike]
+                        own = {"step": "verify", "tokens": drafted + 1, "seconds": verify}
+                        made += [settings | own for settings in alike]
                 if number >= 0:
                     yield from ({**here, **row} for row in made)
