@@ -18,7 +18,6 @@ BY_NAME = {"selfdraft.models.exit": "selfdraft.capacities", "selfdraft.commands.
 STAMPS = Path(".snakemake/code")
 
 
-@cache
 def path_of(module: str) -> Path | None:
     """The file of a module of this package, or None if `module` is a name inside one, or elsewhere."""
     first, *rest = module.split(".")
