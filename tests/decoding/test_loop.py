@@ -132,7 +132,7 @@ def test_nothing_grows_with_the_answer_but_the_cache(kind):
     drafter = LookupDrafter(2) if kind == "lookup" else ExitDrafter(target, exit_, adapt=True)
     seen = {}
     for number, _ in enumerate(cycles(target, drafter, [[1, 2, 3]], GREEDY, 3, 400, torch.Generator().manual_seed(0))):
-        if 20 <= number and number not in (41, 45, 49, 54, 59):  # all objects of the process are looked at each time
+        if number >= 20 and number not in (41, 45, 49, 54, 59):  # all objects of the process are looked at each time
             continue
         gc.collect()
         with warnings.catch_warnings():
