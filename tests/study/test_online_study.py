@@ -116,4 +116,6 @@ def test_work_counts_the_tokens_that_are_served_and_looked_at():
 )
 def test_what_contradicts_is_one_line(made, message):
     assert list(online.contradictions("d", made, CONFIG)) == [message]
+    names_another = any(word in message for word in ("that a sweep trains", "no set of domains"))
+    assert list(online.contradictions("d", made, CONFIG, used=False)) == ([] if names_another else [message])
     assert sweeps.checkpoints(CONFIG) == [Checkpoint(1, 1.0, "translator")]

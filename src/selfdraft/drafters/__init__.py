@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from selfdraft.decoding.drafting import Drafting
     from selfdraft.models.llama import Llama
 
-KINDS = ("lookup", "model", "eagle3", "hybrid", "exits", "adaptive_early_exit", "dynamic", "dvi", "trained_elsewhere")
+KINDS: tuple[str, ...] = ("lookup", "model", "eagle3", "hybrid", "trained_elsewhere")
+KINDS += ("exits", "adaptive_early_exit", "dynamic", "dvi")  # what leaves the target early
 
 
 class Kind(NamedTuple):

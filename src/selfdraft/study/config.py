@@ -14,7 +14,7 @@ from selfdraft.drafters import kind_of
 from selfdraft.errors import StudyError
 from selfdraft.study import online
 from selfdraft.study.schema import SCHEMA, read_schema
-from selfdraft.study.sweeps import FIGURES, FIXED, heads_online, trained_drafters
+from selfdraft.study.sweeps import FIGURES, FIXED, drafters_in_use, heads_online, trained_drafters
 
 TYPES = {
     "object": "a mapping (key: value)",
@@ -357,7 +357,7 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
             yield from _heads_contradictions(where, made)
             continue
         if made["kind"] == online.KIND:
-            yield from online.contradictions(where, made, config)
+            yield from online.contradictions(where, made, config, name in drafters_in_use(config))
             continue
         features = made["features"]
         if features != sorted(set(features)):

@@ -80,12 +80,15 @@ def work(config: Config) -> float:
     return total
 
 
-def contradictions(where: str, made: dict[str, Any], config: Config) -> Iterable[str]:
-    """An exit that is named twice or not at all, or that no sweep trains; a set that has no prompts."""
+def contradictions(where: str, made: dict[str, Any], config: Config, used: bool = True) -> Iterable[str]:
+    """An exit that is named twice or not at all, or that no sweep trains; a set that has no prompts.
+
+    What an entry names need not be there as long as no sweep has the entry `used`.
+    """
     if ("exit_layer" in made) == ("initial" in made):
         yield f"{where}.exit_layer: a layer, or initial in its place; one of the two is right"
     trained = [draft.name for draft in sweeps.checkpoints(config)]
-    for key in ("initial", "beside"):
+    for key in ("initial", "beside") if used else ():
         for name in [made[key]] if key == "initial" and key in made else made.get(key, []):
             if name not in trained:
                 fit = ", ".join(trained) or "sweeps trains none"
@@ -98,6 +101,6 @@ def contradictions(where: str, made: dict[str, Any], config: Config) -> Iterable
     if "capacity" in made and (made["capacity"] == "lora") != lora:
         yield f"{where}.capacity: {made['capacity']} does not go with share {made.get('share', 'head')}"
     sets = sweeps.sets_with(config, "prompts")
-    if "then" in made and made["then"] not in sets:
+    if used and "then" in made and made["then"] not in sets:
         fit = f"one of {', '.join(sets)} is right" if sets else "domains has none"
         yield f"{where}.then: '{made['then']}' is no set of domains with prompts: {fit}"
