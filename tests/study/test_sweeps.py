@@ -225,9 +225,9 @@ def test_a_draft_from_elsewhere_is_an_input_and_no_training(tmp_path, monkeypatc
         str(folder / file) for file in ("config.json", "draft.safetensors")
     }
     assert json.loads(sweeps.drafter_settings(config))["both"]["drafter"]["folder"] == str(folder)
-    assert sweeps.drafters_called(config) == [f"given={folder}"]
+    assert sweeps.folders_called(config) == [f"given={folder}"]
     (tmp_path / shipped).mkdir(parents=True)
-    assert sweeps.drafters_called(config) == [f"given={shipped}"]
+    assert sweeps.folders_called(config) == [f"given={shipped}"]
 
 
 def test_sections_choose_their_points_and_identity_only_greedy_ones():

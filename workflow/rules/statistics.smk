@@ -28,7 +28,7 @@ rule results:
         quality=sweeps.options("--quality", QUALITY),
         settings=sweeps.settings_of(config, "statistics"),
         config_hash=sweeps.config_hash(config),
-        trained=sweeps.drafters_called(config),
+        trained=sweeps.folders_called(config),
     message:
         "Results: bootstrap intervals for every point"
     shell:

@@ -16,6 +16,7 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.sureness import sureness
 from selfdraft.decoding.upload import uploaded
+from selfdraft.drafters.exits import folder_of_heads
 from selfdraft.drafters.running_exit import RunningExit
 from selfdraft.errors import StudyError
 from selfdraft.files import sha256_of
@@ -51,14 +52,13 @@ def build(
     name: str, settings: Mapping[str, Any], target: Llama, drafting: Drafting, kept_ids: Tensor | None
 ) -> "AdaptiveDrafter":
     """See `drafter_of`; raises StudyError as `load_exits`, `read_calibration` and `thresholds_of`."""
-    where, heads = f"drafters.{name}", settings["drafter"]
-    if not isinstance(heads, Mapping) or heads.get("kind") != "exits" or "folder" not in heads:
-        raise StudyError(f"{where}.drafter: found {heads!r}, the kind exits and the folder of its heads are right")
+    where = f"drafters.{name}"
+    folder = folder_of_heads(where, settings["drafter"])
     if drafting.stopping() or drafting.adapt:
         raise StudyError(f"{where}: a draft ends where no head is sure: drafting {drafting.name} is not for it")
     drafting.must_be_chain(where, "adaptive_early_exit")
-    exits, _ = load_exits(heads["folder"], target)
-    calibration = read_calibration(heads["folder"], sha256_of(Path(heads["folder"]) / FILE), target.fingerprint)
+    exits, _ = load_exits(folder, target)
+    calibration = read_calibration(folder, sha256_of(Path(folder) / FILE), target.fingerprint)
     measure = settings.get("measure", MEASURE)
     level, rule = settings.get("accuracy_level", LEVEL), settings.get("rule", RULE)
     limits = thresholds_of(calibration, level, measure, rule, where)

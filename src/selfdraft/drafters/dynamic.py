@@ -14,6 +14,7 @@ from selfdraft.decoding.policy import Policy, best_token
 from selfdraft.decoding.session import Session
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.decoding.upload import uploaded
+from selfdraft.drafters.exits import folder_of_heads
 from selfdraft.drafters.running_exit import RunningExit
 from selfdraft.drafters.token_by_token import draft_token_by_token
 from selfdraft.errors import StudyError
@@ -48,9 +49,8 @@ def build(
     name: str, settings: Mapping[str, Any], target: Llama, drafting: Drafting, kept_ids: Tensor | None
 ) -> "DynamicDrafter":
     """See `drafter_of`; raises StudyError as `load_exits`, and for a setting or way of drafting that is not for it."""
-    where, heads = f"drafters.{name}", settings["drafter"]
-    if not isinstance(heads, Mapping) or heads.get("kind") != "exits" or "folder" not in heads:
-        raise StudyError(f"{where}.drafter: found {heads!r}, the kind exits and the folder of its heads are right")
+    where = f"drafters.{name}"
+    folder = folder_of_heads(where, settings["drafter"])
     look, costs = settings.get("look", LOOK), settings.get("costs", COSTS[0])
     if type(look) is not int or look < 1:
         raise StudyError(f"{where}.look: {look!r} is not an integer ≥ 1")
@@ -59,7 +59,7 @@ def build(
     drafting.must_be_chain(where, "dynamic")
     if drafting.adapt:
         raise StudyError(f"{where}: it chooses each draft's length itself: drafting {drafting.name} is not for it")
-    exits, _ = load_exits(heads["folder"], target)
+    exits, _ = load_exits(folder, target)
     if kept_ids is not None:
         for made in exits:
             made.trim(kept_ids)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from selfdraft.decoding.drafting import Drafting
+from selfdraft.errors import StudyError
 from selfdraft.models.llama import Llama
 
 if TYPE_CHECKING:
@@ -36,6 +37,16 @@ SETTINGS = {
     },
 }
 REQUIRED = ("capacity",)
+
+
+def folder_of_heads(where: str, made: Any) -> str:
+    """The folder of the heads that another drafter asks, of that entry's settings.
+
+    Raises StudyError naming `where` for what is none of this kind.
+    """
+    if not isinstance(made, Mapping) or made.get("kind") != "exits" or "folder" not in made:
+        raise StudyError(f"{where}.drafter: found {made!r}, the kind exits and the folder of its heads are right")
+    return str(made["folder"])
 
 
 def build(

@@ -405,17 +405,24 @@ def unrolled(config: Config) -> list[str]:
     return [name for name, made in drafters_in_use(config).items() if made["kind"] not in ("exits", "dvi")]
 
 
+def _given_in_use(config: Config) -> dict[str, str]:
+    used = drafting_with(config, points(config))
+    return {name: folder for name, folder in from_elsewhere(config).items() if name in used}
+
+
+def _own_folders(config: Config) -> list[str]:
+    exits = [f"results/checkpoints/{draft.name}" for draft in checkpoints(config)]
+    return exits + [f"results/drafters/{name}" for name in drafters_in_use(config)]
+
+
 def trained_folders(config: Config) -> list[str]:
     """The folders of all that the sweeps measure and that was trained: exits, then other drafters."""
-    exits = [f"results/checkpoints/{draft.name}" for draft in checkpoints(config)]
-    given = [folder for name, folder in from_elsewhere(config).items() if name in drafting_with(config, points(config))]
-    return exits + [f"results/drafters/{name}" for name in drafters_in_use(config)] + given
+    return [*_own_folders(config), *_given_in_use(config).values()]
 
 
-def drafters_called(config: Config) -> list[str]:
-    """What `results` is told of `trained_folders`: which of them rows have another name for, as NAME=FOLDER."""
-    names = {folder: name for name, folder in from_elsewhere(config).items()}
-    return [f"{names[folder]}={folder}" if folder in names else folder for folder in trained_folders(config)]
+def folders_called(config: Config) -> list[str]:
+    """The same as `results` takes them: NAME=FOLDER of what was trained elsewhere, under another name."""
+    return _own_folders(config) + [f"{name}={folder}" for name, folder in _given_in_use(config).items()]
 
 
 def drafting_with(config: Config, chosen: Iterable[Point]) -> set[str]:
