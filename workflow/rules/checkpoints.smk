@@ -231,7 +231,7 @@ rule gather_heads:
     input:
         tables=collect(
             "results/drafters/{drafter}/head_curves.csv",
-            drafter=sweeps.heads_in_use(config),
+            drafter=sweeps.in_use_by(config, "train_exits"),
         ),
         code=code_digests.code_of("gather"),
     output:

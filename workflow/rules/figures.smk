@@ -17,7 +17,7 @@ for figure, drawn in sweeps.figures(config).items():
                     "methods": rules.methods.output,
                     "learning": collect(
                         "results/drafters/{drafter}/train_log.jsonl",
-                        drafter=sweeps.unrolled(config),
+                        drafter=sweeps.in_use_by(config, "train_drafter"),
                     ),
                     "heads": "results/head_curves.csv",
                     "online": "results/online.csv",

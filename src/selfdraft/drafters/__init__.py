@@ -29,7 +29,8 @@ class Kind(NamedTuple):
 
     `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED. `trained`: a
     stage makes it of its settings first, and the others know it by the folder that this leaves alone. `trees`: whether
-    it can draft trees (its TREES).
+    it can draft trees (its TREES). `rule` is the workflow's that trains it (its RULE, `train_drafter` usually); none of
+    what is not trained.
     """
 
     about: str
@@ -38,6 +39,7 @@ class Kind(NamedTuple):
     trained: bool
     trees: bool
     files: tuple[str, ...]
+    rule: str
 
     @property
     def known_by(self) -> dict[str, bool]:
@@ -61,7 +63,8 @@ def kind_of(name: str) -> Kind:
     trained, trees = (name in said and bool(ast.literal_eval(said[name])) for name in ("TRAINED", "TREES"))
     usual = ("config.json", "draft.safetensors" if trained else "model.safetensors")
     files = ast.literal_eval(said["FILES"]) if "FILES" in said else usual
-    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees, files)
+    rule = ast.literal_eval(said["RULE"]) if "RULE" in said else "train_drafter" if trained else ""
+    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees, files, rule)
 
 
 def kind_in(folder: str | Path) -> str | None:

@@ -10,6 +10,7 @@ from selfdraft.drafters.exit import ExitDrafter, exit_drafter
 from selfdraft.models.llama import Llama
 
 TRAINED = True
+RULE = "train_dvi"
 SETTINGS = {
     "exit_layer": {
         "description": "It leaves the target after this layer, counted from 0; or initial in its place.",

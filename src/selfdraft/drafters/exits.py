@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from selfdraft.drafters.adaptive_early_exit import AdaptiveDrafter
 
 TRAINED = True
+RULE = "train_exits"
 FILES = ("config.json", "aux_heads.safetensors", "calibration.json")
 SETTINGS = {
     "heads": {

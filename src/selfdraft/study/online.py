@@ -17,8 +17,7 @@ def learners(config: Config) -> dict[str, dict[str, Any]]:
 
 def learners_in_use(config: Config) -> list[str]:
     """The names of those that a sweep measures."""
-    used = sweeps.drafters_in_use(config)
-    return [name for name in learners(config) if name in used]
+    return list(sweeps.in_use_by(config, "train_dvi"))
 
 
 def changing(config: Config) -> list[str]:

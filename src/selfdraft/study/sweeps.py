@@ -395,14 +395,9 @@ def drafters_in_use(config: Config) -> dict[str, Any]:
     return {name: made for name, made in trained_drafters(config).items() if name in used}
 
 
-def heads_in_use(config: Config) -> list[str]:
-    """Those of `drafters_in_use` that are several exits."""
-    return [name for name, made in drafters_in_use(config).items() if made["kind"] == "exits"]
-
-
-def unrolled(config: Config) -> list[str]:
-    """Those of `drafters_in_use` that are trained on their own unrolled steps: neither heads nor what learns later."""
-    return [name for name, made in drafters_in_use(config).items() if made["kind"] not in ("exits", "dvi")]
+def in_use_by(config: Config, rule: str) -> dict[str, Any]:
+    """Those of `drafters_in_use` that a rule trains."""
+    return {name: made for name, made in drafters_in_use(config).items() if kind_of(made["kind"]).rule == rule}
 
 
 def _given_in_use(config: Config) -> dict[str, str]:
@@ -538,11 +533,9 @@ def captured_depths(config: Config) -> list[int]:
 
 def drafters_by_weights(config: Config) -> dict[str, list[str]]:
     """The names of the trained drafters by what their weights' file is called, draft or aux_heads; without dvi's."""
-    named: dict[str, list[str]] = {"draft": [], "aux_heads": []}
-    for name, made in trained_drafters(config).items():
-        if made["kind"] != "dvi":
-            named["aux_heads" if made["kind"] == "exits" else "draft"].append(name)
-    return named
+    rules = {"draft": "train_drafter", "aux_heads": "train_exits"}
+    made_by = {name: kind_of(made["kind"]).rule for name, made in trained_drafters(config).items()}
+    return {file: [name for name, own in made_by.items() if own == rule] for file, rule in rules.items()}
 
 
 def drafter_hash(config: Config, name: str) -> str:
@@ -678,14 +671,13 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
             grid = grid | {"dataset": [config["data"]["name"]]}  # not the same points on the sets of `domains`
             chosen[name] = {"sweep": grid, "drafts": drafts, "style": style}
     of_tables = (name for name, section in TABLE_FIGURES.items() if section in config)
-    used = drafters_in_use(config).values()
-    kinds = {made["kind"] for made in used}
+    learners = in_use_by(config, "train_dvi")
     drawn = {
         "methods": True,
-        "learning": bool(unrolled(config)),
-        "heads": "exits" in kinds,
-        "online": "dvi" in kinds,
-        "shift": any("then" in made for made in used),
+        "learning": bool(in_use_by(config, "train_drafter")),
+        "heads": bool(in_use_by(config, "train_exits")),
+        "online": bool(learners),
+        "shift": any("then" in made for made in learners.values()),
     }
     of_study = (name for name in WHOLE_FIGURES if drawn[name])
     for name in (*of_study, *of_tables):

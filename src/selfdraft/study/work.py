@@ -16,7 +16,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     target = parameters.get(config["target"]["name"], 1.0)
     data, training = config["data"], config["training"]
     points, drafts = sweeps.points(config), len(sweeps.checkpoints(config))
-    used = sweeps.drafters_in_use(config).values()
+    layers, heads = (sweeps.in_use_by(config, rule).values() for rule in ("train_drafter", "train_exits"))
     elsewhere = sweeps.points_for(config, "domains")
     others = sweeps.sets(config).values()
     answered = sum(made.get("prompts", 0) for made in others)
@@ -34,13 +34,13 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "capture": target * sum(data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)),
         "domain_capture": target * read,
         "train": target * drafts * taught,
-        "train_drafter": target * sum(_read(config, made) for made in used if made["kind"] == "eagle3"),
-        "train_exits": target * sum(_read(config, made) for made in used if made["kind"] == "exits"),
+        "train_drafter": target * sum(_read(config, made) for made in layers),
+        "train_exits": target * sum(_read(config, made) for made in heads),
         "train_dvi": target * online.work(config),
         "questions": float(config["answers"]["questions"] if sweeps.regenerating(config) else 0),
         "regenerate": target * (config["answers"]["questions"] if sweeps.regenerating(config) else 0),
-        "calibrate": target * sum(made["kind"] == "exits" for made in used) * data.get("held_out_tokens", 0),
-        "evaluate_heads": target * len(sweeps.heads_in_use(config)) * data.get("held_out_tokens", 0),
+        "calibrate": target * len(heads) * data.get("held_out_tokens", 0),
+        "evaluate_heads": target * len(heads) * data.get("held_out_tokens", 0),
         "quality": target * drafts * data.get("held_out_tokens", 0),
         "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
         "vanilla": new * (prompts + answered),
