@@ -19,7 +19,6 @@ from selfdraft.study.cluster import check_slurm
 from selfdraft.study.conda_check import check_conda
 from selfdraft.study.config import check, check_layers, layers_text, sources_of, splits_of, typed
 from selfdraft.study.disk import check_writable
-from selfdraft.study.disturbed import disturbed_runs
 from selfdraft.study.environments import environment_file
 from selfdraft.study.job_prefix import prepare_jobs
 from selfdraft.study.lock import claim
@@ -85,8 +84,6 @@ onstart:
 onsuccess:
     conclude(workflow, logger)
     look_again(workflow)
-    for line in disturbed_runs():
-        print(line, file=sys.stderr)
 
 
 # The log of a job that filled the disk may be empty.

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from selfdraft.study.findings import disturbed, findings
+from selfdraft.study.findings import findings
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs/reference/results.csv"
 SETTINGS = {
@@ -76,12 +76,3 @@ def test_where_speed_tells_nothing_of_a_setting_acceptance_does_and_an_exit_that
 
 def test_nothing_measured_is_no_finding(tmp_path):
     assert findings(table(tmp_path, {}, {"gamma": "2"})) == []
-
-
-def test_disturbed_runs_are_counted_where_the_table_says_it(tmp_path):
-    path = tmp_path / "speed.csv"
-    path.write_text("prompt,disturbed\n0,1\n1,0\n2,True\n3,\n")
-    assert disturbed(path) == (2, 3)
-    path.write_text("prompt\n0\n")
-    assert disturbed(path) is None
-    assert disturbed(tmp_path / "none.csv") is None

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -135,3 +136,8 @@ def test_in_a_terminal_no_line_is_wider_and_a_bar_says_what_runs_and_what_is_lef
     assert "…  0:40" in said
     assert len(said[said.index("1/3") :].split("\x1b")[0]) <= 80
     assert "Missing" not in terminal.stream.getvalue()
+
+
+def test_the_snakefile_says_everything_through_the_log():
+    """The handler writes in a thread of its own: a print beside it can end up in the middle of its lines."""
+    assert "print(" not in (Path(__file__).parents[2] / "Snakefile").read_text()

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from selfdraft.study.disturbed import disturbed_runs
 from selfdraft.study.expected import DEFAULT, duration, read_costs
-from selfdraft.study.findings import disturbed, findings
+from selfdraft.study.findings import findings
 from selfdraft.study.model_sizes import model_parameters
 from selfdraft.study.sweeps import Config
 
-RESULTS, SPEED = "results/results.csv", "results/speed.csv"
+RESULTS = "results/results.csv"
 
 # The groups of rules that a line names; all others are named by themselves.
 TOGETHER = {"figure_": "figures", "domain_": "on other text", "gather_": "tables", "acceptance": "acceptance"}
@@ -54,9 +55,7 @@ def conclude(workflow: Any, logger: Any) -> None:
     if tables := [path for path in made if path.endswith(".csv") and "/raw/" not in path]:
         lines.append(f"Tables: {', '.join(tables)}; how they were made: results/provenance.json.")
     if RESULTS in tables:
-        if (off := disturbed(SPEED)) is not None:
-            lines.append(f"Timed runs that something disturbed: {off[0]} of {off[1]}.")
-        lines += [f"- {finding}" for finding in findings(RESULTS)]
+        lines += [*disturbed_runs(), *(f"- {finding}" for finding in findings(RESULTS))]
     if lines:
         logger.info("\n".join(lines), extra={"selfdraft": "end"})
 

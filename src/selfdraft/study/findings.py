@@ -42,16 +42,6 @@ def findings(table: str | Path) -> list[str]:
     return found
 
 
-def disturbed(table: str | Path) -> tuple[int, int] | None:
-    """How many timed runs of a raw speed table were disturbed, and of how many; None if it does not say."""
-    try:
-        with Path(table).open(newline="", encoding="utf-8") as file:
-            said = [row["disturbed"] for row in csv.DictReader(file) if row.get("disturbed")]
-    except (OSError, KeyError):
-        return None
-    return (sum(word not in ("0", "0.0", "False") for word in said), len(said)) if said else None
-
-
 def _fastest(rows: list[Row]) -> Iterator[str]:
     timed = [row for row in rows if _number(row, "speedup") is not None]
     if not timed:

@@ -37,7 +37,8 @@ def claim(folder: str | Path = ".snakemake") -> None:
             raise StudyError(f"{error.filename or folder}: {error.strerror}; the study must be able to write") from None
         print(
             f"selfdraft: {folder}: no locks on this file system ({error.strerror}): take care that no second run "
-            "is started here",
+            "is started here\n",
+            end="",  # one write, which no other thread comes between
             file=sys.stderr,
         )
         return
