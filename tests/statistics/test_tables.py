@@ -1,6 +1,7 @@
 """results.csv: columns, estimators by hand, what is missing, and bad raw tables."""
 
 import csv
+import json
 import math
 import shutil
 
@@ -11,6 +12,7 @@ import synthetic_study as synthetic
 from scipy import stats
 
 from selfdraft.cli import main
+from selfdraft.commands.results import drafter_config
 from selfdraft.errors import StudyError
 from selfdraft.statistics.bootstrap import Bootstrap
 from selfdraft.statistics.columns import RAW_COLUMNS, SETTINGS, results_columns
@@ -51,9 +53,9 @@ def test_there_is_a_row_per_point_and_the_columns_stand_in_their_order(study):
     assert columns[10:13] == ["kl", "kl_low", "kl_high"]
     assert "accept_at_4_high" in columns
     assert "accept_at_5" not in columns
-    assert columns[-9:] == [
-        "identical", "trained_parameters", "trained_bytes", "training_tokens", "training_seconds", "draft_step_bytes",
-        "interval_note", "commit", "config_hash",
+    assert columns[-10:] == [
+        "identical", "lossless_against", "trained_parameters", "trained_bytes", "training_tokens", "training_seconds",
+        "draft_step_bytes", "interval_note", "commit", "config_hash",
     ]  # fmt: skip
     assert "peak_memory_mb_low" not in columns
     assert [(row["layer"], row["gamma"]) for row in rows] == [("6", "2"), ("6", "4"), ("21", "2"), ("21", "4")]
@@ -374,6 +376,16 @@ def test_what_training_took_stands_in_the_rows_of_its_draft_alone(study):
         found = tuple(row.get(name, "") for name in ("training_tokens", "training_seconds", "draft_step_bytes"))
         assert found == (("44000", "61.5", "200000000") if row["layer"] == "21" else ("", "", ""))
         assert row["trained_parameters"]
+
+
+def test_a_row_says_whose_text_its_draft_leaves_as_it_is(study, tmp_path):
+    exit_ = {"drafter": "early_exit", "layer": 21, "T": 1, "capacity": "head", "objective": "kl", "seed": 0}
+    (tmp_path / "config.json").write_text(json.dumps(exit_ | {"lossless_against": "adapted"}))
+    paths = [study / f"{kind}.csv" for kind in KINDS]
+    _, rows = make_results(*paths, None, QUICK, "", "", {draft_key(exit_): drafter_config(str(tmp_path))})
+    said = {"21": "adapted", "6": "base"}
+    assert [row["lossless_against"] for row in rows] == [said[row["layer"]] for row in rows]
+    assert drafter_config(f"other={tmp_path}") == {"drafter": "other", "lossless_against": "adapted"}
 
 
 def test_a_drafter_that_is_no_exit_is_known_by_its_name_alone():

@@ -8,7 +8,7 @@ from typing import Any
 from selfdraft.commands.options import add_origin
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
-from selfdraft.statistics.columns import SIZES
+from selfdraft.statistics.columns import LOSSLESS, SIZES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +73,7 @@ def drafter_config(given: str) -> dict[str, Any]:
     for key in ("T", "capacity", "objective", "seed"):
         if "layer" in config and key not in config:
             raise StudyError(f"{path}: {key}: missing; is this a folder made by `selfdraft train`?")
-    sizes = {key: config[key] for key in SIZES if key in config}
+    sizes = {key: config[key] for key in (LOSSLESS, *SIZES) if key in config}
     return {"drafter": name, **sizes} if name else config
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 from selfdraft.checkpoints import NAME, Checkpoint
 from selfdraft.errors import StudyError
 from selfdraft.figures.style import Style
-from selfdraft.statistics.columns import NUMERIC_SETTINGS, SETTINGS
+from selfdraft.statistics.columns import LOSSLESS, NUMERIC_SETTINGS, SETTINGS
 from selfdraft.statistics.raw_tables import numbers, read_raw, read_text
 
 FIXED = "fixed"  # the way of drafting of a sweep, a table or a row that names none
-TEXT_COLUMNS = (*SETTINGS, "interval_note", "commit", "config_hash")
+TEXT_COLUMNS = (*SETTINGS, LOSSLESS, "interval_note", "commit", "config_hash")
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

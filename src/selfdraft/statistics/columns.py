@@ -98,7 +98,8 @@ SPEED = (
 )
 WITHOUT_INTERVAL = ("peak_memory_mb", "disturbed", "impossible")
 SIZES = (*TRAINED, "training_tokens", "training_seconds", "draft_step_bytes")  # as the folder of what was trained says
-LAST = ("identical", *SIZES, "interval_note", "commit", "config_hash")
+LOSSLESS = "lossless_against"  # whose text a draft's is: of the base model, or of one whose own layers were adapted
+LAST = ("identical", LOSSLESS, *SIZES, "interval_note", "commit", "config_hash")
 
 
 def accept_at(gamma: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from selfdraft.statistics import estimates, speeds
 from selfdraft.statistics.bootstrap import Bootstrap, Estimate
 from selfdraft.statistics.columns import (
     CHECKPOINT,
+    LOSSLESS,
     SETTINGS,
     SIZES,
     TRAINED,
@@ -141,6 +142,7 @@ def make_results(
         row |= sizes.get(_without_dataset(checkpoint), {})
         told = (drafters or {}).get(_without_dataset(checkpoint), {})
         row |= {column: number_text(told[column]) for column in SIZES if told.get(column) is not None}
+        row[LOSSLESS] = str(told.get(LOSSLESS, "base"))
         if key in of_acceptance and acceptance is not None:
             cycles = of_acceptance[key]
             _only_one(cycles, ("dtype",), acceptance, f"point {name}")
