@@ -12,12 +12,13 @@ min_version("9.27")
 # The package beside this file serves the rules below and the jobs, in whatever environment they run.
 sys.path.insert(0, f"{workflow.basedir}/src")
 
-from selfdraft.study import StudyError, code_digests, online, sweeps
+from selfdraft.study import StudyError, code_digests, drawing, entries, job_groups, online, options, sweeps, teaching
 from selfdraft.study.announcement import announce, conclude
 from selfdraft.study.benchmark_files import benchmark_patterns
 from selfdraft.study.cluster import check_slurm
 from selfdraft.study.conda_check import check_conda
-from selfdraft.study.config import check, check_layers, layers_text, sources_of, splits_of, typed
+from selfdraft.study.config import check, check_layers, layers_text, typed
+from selfdraft.study.options import sources_of, splits_of
 from selfdraft.study.disk import check_writable
 from selfdraft.study.environments import environment_file
 from selfdraft.study.job_prefix import prepare_jobs
@@ -44,14 +45,14 @@ try:
 except StudyError as error:
     raise WorkflowError(str(error))
 
-DEPTHS = sweeps.captured_depths(config)
+DEPTHS = teaching.captured_depths(config)
 shell.prefix(prepare_jobs(layers=sweeps.layers(config), depths=DEPTHS))
 
 TARGET = f"results/target/{config['target']['name']}"
 DATA = f"results/data/{config['data']['name']}"
 CAPTURE = f"results/capture/{config['data']['name']}"
 QUESTIONS = f"results/questions/{config['data']['name']}"
-ANSWERS = sweeps.answers_folder(config)
+ANSWERS = teaching.answers_folder(config)
 CHECKPOINT = "results/checkpoints/layer{layer}_T{T}_{capacity}{variant}"
 STATES = collect(
     f"{CAPTURE}/depth{{depth}}.safetensors",
@@ -61,10 +62,10 @@ DOMAIN_POINTS = sweeps.points_for(config, "domains")
 DOMAIN_DEPTHS = sweeps.depths(sweeps.trained(DOMAIN_POINTS))
 TEACHER = collect(
     "results/target/{name}/{file}",
-    name=sweeps.teachers(config),
+    name=teaching.teachers(config),
     file=["config.json", "model.safetensors", "tokenizer.json"],
 )
-DRAFTERS = sweeps.drafter_files(config, sweeps.points(config))
+DRAFTERS = entries.drafter_files(config, sweeps.points(config))
 
 
 report: "workflow/report/workflow.rst"
@@ -97,15 +98,15 @@ onerror:
 wildcard_constraints:
     layer=r"\d+",
     T=r"\d+\.\d+",
-    capacity=sweeps.any_of(sweeps.CAPACITIES),
+    capacity=options.any_of(sweeps.CAPACITIES),
     variant=sweeps.VARIANT,
-    group=sweeps.any_of(sweeps.groups(config)),
-    policy=sweeps.any_of(config["policies"]),
-    shard=sweeps.one_of(sweeps.shards(config)),
-    model=sweeps.any_of(sweeps.other_models(config)),
-    drafter=sweeps.any_of(sweeps.trained_drafters(config)),
-    text=sweeps.any_of([config["data"]["name"], *sweeps.sets_with(config, "prompts")]),
-    set=sweeps.any_of(sweeps.sets(config)),
+    group=options.any_of(job_groups.groups(config)),
+    policy=options.any_of(config["policies"]),
+    shard=options.one_of(job_groups.shards(config)),
+    model=options.any_of(teaching.other_models(config)),
+    drafter=options.any_of(entries.trained_drafters(config)),
+    text=options.any_of([config["data"]["name"], *options.sets_with(config, "prompts")]),
+    set=options.any_of(options.sets(config)),
 
 
 include: "workflow/rules/sources.smk"
@@ -131,7 +132,7 @@ rule all_figures:
         collect(
             "paper_figures/{figure}.{format}",
             figure=[
-                name for name in sweeps.figures(config) if name == sweeps.EARLY or name not in sweeps.TABLE_FIGURES
+                name for name in drawing.figures(config) if name == drawing.EARLY or name not in drawing.TABLE_FIGURES
             ],
             format=["pdf", "png"],
         ),
@@ -140,11 +141,11 @@ rule all_figures:
 rule all_benchmarks:
     """What compares implementations and machines rather than drafts: tables beside results.csv, and their figures."""
     input:
-        collect("results/{table}.csv", table=sweeps.side_tables(config)),
-        branch(sweeps.side_tables(config), then=rules.provenance_of_benchmarks.output, otherwise=[]),
+        collect("results/{table}.csv", table=drawing.side_tables(config)),
+        branch(drawing.side_tables(config), then=rules.provenance_of_benchmarks.output, otherwise=[]),
         collect(
             "paper_figures/{figure}.{format}",
-            figure=[name for name in sweeps.figures(config) if name in sweeps.TABLE_FIGURES],
+            figure=[name for name in drawing.figures(config) if name in drawing.TABLE_FIGURES],
             format=["pdf", "png"],
         ),
 
@@ -153,7 +154,7 @@ rule all_data:
     """The study's own text, and that of `domains`."""
     input:
         rules.data.output,
-        collect("results/data/{set}/sources.json", set=sweeps.sets(config)),
+        collect("results/data/{set}/sources.json", set=options.sets(config)),
 
 
 rule all_results:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from selfdraft.study import sweeps
+from selfdraft.study import entries, options, sweeps
 from selfdraft.study.config import load
 
 
@@ -40,23 +40,23 @@ def main() -> None:
         "--data",
         f"results/data/{config['data']['name']}",
     ]
-    shared += ["--checkpoints", *folders, "--drafters", sweeps.drafter_settings(config)]
-    shared += ["--drafting", sweeps.as_json(config["drafting"]), "--dtype", config["target"]["dtype"]]
-    shared += ["--points", sweeps.as_json([sweeps.list_of(point) for point in points])]
-    shared += ["--policy", args.policy, "--policy-settings", sweeps.policy_settings(config)[args.policy]]
-    speed = sweeps.as_json(config["speed"] | {"prompts": args.prompts})
+    shared += ["--checkpoints", *folders, "--drafters", entries.drafter_settings(config)]
+    shared += ["--drafting", options.as_json(config["drafting"]), "--dtype", config["target"]["dtype"]]
+    shared += ["--points", options.as_json([sweeps.list_of(point) for point in points])]
+    shared += ["--policy", args.policy, "--policy-settings", options.policy_settings(config)[args.policy]]
+    speed = options.as_json(config["speed"] | {"prompts": args.prompts})
     print("| threads | points | median of measured / predicted | median of its distance from 1 | furthest off |")
     print("|---|---|---|---|---|")
     for threads in args.threads:
         folder = args.out / str(threads)
         folder.mkdir(parents=True, exist_ok=True)
         own = [*shared, "--threads", str(threads)]
-        stage("steps", *own, "--settings", sweeps.settings_of(config, "steps"), "--out", folder / "steps.csv")
+        stage("steps", *own, "--settings", options.settings_of(config, "steps"), "--out", folder / "steps.csv")
         stage("speed", *own, "--settings", speed, "--no-transformers", "--out", folder / "speed.csv")
         tables = ["--acceptance", "results/acceptance.csv"]
         tables += [f"--{name}={folder / f'{name}.csv'}" for name in ("steps", "speed")]
         stage(
-            "results", *tables, "--settings", sweeps.settings_of(config, "statistics"), "--out", folder / "results.csv"
+            "results", *tables, "--settings", options.settings_of(config, "statistics"), "--out", folder / "results.csv"
         )
         table = pd.read_csv(folder / "results.csv")
         table = table[table["dataset"] == config["data"]["name"]]

@@ -5,8 +5,8 @@ import synthetic_study
 from selfdraft.figures import FIGURES, figure_module
 from selfdraft.figures.inputs import Inputs, checked_sweep
 from selfdraft.figures.style import Style, applied
-from selfdraft.study.sweeps import FIGURES as USUAL
-from selfdraft.study.sweeps import WHOLE_FIGURES
+from selfdraft.study.drawing import FIGURES as USUAL
+from selfdraft.study.drawing import WHOLE_FIGURES
 
 TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile", "online")}
 TABLE |= {"shift": "online.csv", "heads": "head_curves.csv"}

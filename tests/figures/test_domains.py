@@ -10,7 +10,7 @@ from drawing import arguments, bars_of, drawn, sweep_of, words
 from matplotlib.image import imread
 
 from selfdraft.cli import main
-from selfdraft.study import sweeps
+from selfdraft.study import drawing
 
 SETS = sweep_of("domains")["dataset"]
 CONFIG = {
@@ -134,10 +134,10 @@ def test_several_policies_have_a_bar_each_and_the_quality_of_a_draft_is_drawn_on
     assert len(kl.patches) == 2 * 3
 
 
-@pytest.mark.parametrize("name", [name for name in sweeps.FIGURES if name not in ("domains", "training_curves")])
+@pytest.mark.parametrize("name", [name for name in drawing.FIGURES if name not in ("domains", "training_curves")])
 def test_other_figures_stay_as_they_were(name, study, tmp_path):
-    alone = sweeps.figures({key: value for key, value in CONFIG.items() if key != "domains"})
-    grids = [json.dumps(made[name]["sweep"]) for made in (alone, sweeps.figures(CONFIG))]
+    alone = drawing.figures({key: value for key, value in CONFIG.items() if key != "domains"})
+    grids = [json.dumps(made[name]["sweep"]) for made in (alone, drawing.figures(CONFIG))]
     for folder, tables, grid in (("a", study, grids[0]), ("b", study / "domains", grids[1])):
         assert main(arguments(name, tables, tmp_path / folder, grid)) == 0
     first, second = (imread(tmp_path / folder / f"{name}.png") for folder in ("a", "b"))

@@ -13,7 +13,7 @@ from pypdf import PdfReader
 
 from selfdraft.cli import main
 from selfdraft.provenance.figure_metadata import figure_of
-from selfdraft.study.sweeps import FIGURES, PAPER_FIGURES
+from selfdraft.study.drawing import FIGURES, PAPER_FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = ROOT / "paper"

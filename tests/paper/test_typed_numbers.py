@@ -9,7 +9,7 @@ import pytest
 from selfdraft import paper
 from selfdraft.paper.sentences import SENTENCES
 from selfdraft.paper.setup import SETUP
-from selfdraft.study.sweeps import PAPER_FIGURES
+from selfdraft.study.drawing import PAPER_FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "paper/paper.typ").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ import synthetic_study
 from selfdraft.cli import main
 from selfdraft.provenance import surroundings
 from selfdraft.provenance.durations import durations
-from selfdraft.study.sweeps import config_hash
+from selfdraft.study.options import config_hash
 
 CONFIG = {
     "data": {"name": "sharegpt", "seed": 3},

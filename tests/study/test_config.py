@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from selfdraft.errors import StudyError
-from selfdraft.study.config import check, check_layers, layers_text, load, sources_of, splits_of, typed
+from selfdraft.study.config import check, check_layers, layers_text, load, typed
+from selfdraft.study.options import sources_of, splits_of
 from selfdraft.study.schema import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]

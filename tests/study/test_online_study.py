@@ -9,7 +9,7 @@ from selfdraft.commands import dvi
 from selfdraft.drafters import kind_of
 from selfdraft.online.schedule import OBJECTIVES
 from selfdraft.online.settings import DRAFTS, SHARES, OnlineSettings
-from selfdraft.study import online, sweeps
+from selfdraft.study import drawing, entries, online, sweeps, teaching
 from selfdraft.study.sweeps import Checkpoint
 from selfdraft.study.work import amounts
 
@@ -62,21 +62,21 @@ def test_it_reads_exits_and_prompts_but_no_captured_state():
     exits = [f"results/checkpoints/{EXIT}/{file}" for file in ("draft.safetensors", "config.json")]
     assert online.files_read(CONFIG, "a") == [*exits, "results/data/code/prompts.json"]
     assert online.files_read(CONFIG, "b") == exits
-    assert sweeps.depths_by_drafter(CONFIG)["a"] == []
-    assert sweeps.captured_depths(CONFIG) == [2]
-    assert sweeps.drafters_by_weights(CONFIG) == {"draft": [], "aux_heads": []}
-    assert json.loads(sweeps.drafter_settings(CONFIG))["a"] == {"kind": "dvi", "folder": "results/drafters/a"}
-    assert "results/drafters/a/draft.safetensors" in sweeps.drafter_files(CONFIG, sweeps.points(CONFIG))
+    assert teaching.depths_by_drafter(CONFIG)["a"] == []
+    assert teaching.captured_depths(CONFIG) == [2]
+    assert entries.drafters_by_weights(CONFIG) == {"draft": [], "aux_heads": []}
+    assert json.loads(entries.drafter_settings(CONFIG))["a"] == {"kind": "dvi", "folder": "results/drafters/a"}
+    assert "results/drafters/a/draft.safetensors" in entries.drafter_files(CONFIG, sweeps.points(CONFIG))
 
 
 def test_figures_are_drawn_where_a_draft_learns_and_where_its_stream_changes():
-    drawn = set(sweeps.figures(CONFIG))
+    drawn = set(drawing.figures(CONFIG))
     assert {"online", "shift"} <= drawn
     assert "learning" not in drawn
     only_b = CONFIG | {"sweeps": CONFIG["sweeps"] | {"learners": CONFIG["sweeps"]["learners"] | {"drafter": ["b"]}}}
     assert online.learners_in_use(only_b) == ["b"]
-    assert "shift" not in sweeps.figures(only_b)
-    assert not {"online", "shift"} & set(sweeps.figures(CONFIG | {"sweeps": {"exits": CONFIG["sweeps"]["exits"]}}))
+    assert "shift" not in drawing.figures(only_b)
+    assert not {"online", "shift"} & set(drawing.figures(CONFIG | {"sweeps": {"exits": CONFIG["sweeps"]["exits"]}}))
 
 
 def test_its_hash_is_of_what_decides_it():

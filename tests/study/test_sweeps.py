@@ -10,7 +10,7 @@ from selfdraft.capacities import CAPACITIES, LEARNING_RATES
 from selfdraft.checkpoints import temperature_text
 from selfdraft.errors import StudyError
 from selfdraft.figures import FIGURES
-from selfdraft.study import sweeps
+from selfdraft.study import drawing, entries, job_groups, options, sweeps, teaching
 from selfdraft.study.sweeps import Checkpoint, Point
 from selfdraft.training.settings import OBJECTIVES
 
@@ -70,7 +70,7 @@ def test_a_draft_is_trained_with_its_own_objective_and_seed_and_no_weight_that_i
 
     def told(variant):
         wildcards = SimpleNamespace(layer="1", T="1.0", capacity="head", variant=variant)
-        return json.loads(sweeps.training_of(config, wildcards)), sweeps.training_hash(config, wildcards)
+        return json.loads(teaching.training_of(config, wildcards)), teaching.training_hash(config, wildcards)
 
     made = {variant: told(variant) for variant in ("", "_kl_ce", "_seed1")}
     assert made[""][0] == training | {"ce_weight": 0.0}
@@ -155,13 +155,13 @@ def test_ways_of_drafting_and_other_drafters_are_points_with_names_of_their_own(
 
 
 def test_a_draft_model_is_known_to_stages_by_its_folder():
-    assert json.loads(sweeps.drafter_settings(OTHERS)) == {
+    assert json.loads(entries.drafter_settings(OTHERS)) == {
         "lookup": {"kind": "lookup", "max_ngram": 2},
         "small": {"kind": "model", "folder": "results/target/small"},
     }
-    assert list(sweeps.draft_models(OTHERS)) == ["small"]
-    assert sweeps.peers_draft_model(OTHERS) == ["--draft-model", "results/target/small"]
-    assert sweeps.peers_draft_model(CONFIG) == []
+    assert list(entries.draft_models(OTHERS)) == ["small"]
+    assert options.peers_draft_model(OTHERS) == ["--draft-model", "results/target/small"]
+    assert options.peers_draft_model(CONFIG) == []
 
 
 def test_a_hybrid_needs_what_its_other_drafter_needs():
@@ -175,11 +175,11 @@ def test_a_hybrid_needs_what_its_other_drafter_needs():
     config["sweeps"] = CONFIG["sweeps"] | {"both": {"drafter": ["both"], "gamma": [4], "policy": ["greedy"]}}
     chosen = sweeps.points(config)
     assert {f"results/drafters/eagle/{file}" for file in ("config.json", "draft.safetensors")} <= set(
-        sweeps.drafter_files(config, chosen)
+        entries.drafter_files(config, chosen)
     )
-    assert list(sweeps.drafters_in_use(config)) == ["eagle"]
-    assert {1, 2} <= set(sweeps.captured_depths(config))
-    known = json.loads(sweeps.drafter_settings(config))
+    assert list(entries.drafters_in_use(config)) == ["eagle"]
+    assert {1, 2} <= set(teaching.captured_depths(config))
+    known = json.loads(entries.drafter_settings(config))
     assert known["both"] == {"kind": "hybrid", "drafter": {"kind": "eagle3", "folder": "results/drafters/eagle"}}
     assert known["modelled"]["drafter"] == {"kind": "model", "folder": "results/target/small"}
 
@@ -194,23 +194,23 @@ def test_who_asks_heads_needs_them_and_their_calibration_and_they_the_states_tha
     }
     config = OTHERS | {"drafters": OTHERS["drafters"] | more, "training": {"mode": "online"}}
     config["sweeps"] = {"both": {"drafter": ["both", "other"], "gamma": [4], "policy": ["greedy"]}}
-    assert list(sweeps.drafters_in_use(config)) == ["many", "spread"]
-    files = sweeps.drafter_files(config, sweeps.points(config))
+    assert list(entries.drafters_in_use(config)) == ["many", "spread"]
+    files = entries.drafter_files(config, sweeps.points(config))
     made = {
         f"results/drafters/{name}/{file}"
         for name in ("many", "spread")
         for file in ("config.json", "aux_heads.safetensors", "calibration.json")
     }
     assert made <= set(files)
-    assert sweeps.depths_by_drafter(config) == {"many": [1, 3], "spread": []}  # a head_block reads its layer's input
-    assert sweeps.captured_depths(config) == [1, 3]
-    assert sweeps.captured_splits(config) == ["train", "validation", "held_out"]
-    assert sweeps.drafters_by_weights(config) == {"draft": [], "aux_heads": ["many", "spread"]}
-    known = json.loads(sweeps.drafter_settings(config))
+    assert teaching.depths_by_drafter(config) == {"many": [1, 3], "spread": []}  # a head_block reads its layer's input
+    assert teaching.captured_depths(config) == [1, 3]
+    assert teaching.captured_splits(config) == ["train", "validation", "held_out"]
+    assert entries.drafters_by_weights(config) == {"draft": [], "aux_heads": ["many", "spread"]}
+    known = json.loads(entries.drafter_settings(config))
     heads = {"kind": "exits", "folder": "results/drafters/many"}
     assert known["both"]["drafter"] == {"kind": "adaptive_early_exit", "accuracy_level": 0.6, "drafter": heads}
     config["sweeps"] = {"other": {"drafter": ["other"], "gamma": [4], "policy": ["greedy"]}}
-    assert sweeps.captured_splits(config) == ["held_out"]
+    assert teaching.captured_splits(config) == ["held_out"]
 
 
 def test_a_draft_from_elsewhere_is_an_input_and_no_training(tmp_path, monkeypatch):
@@ -218,16 +218,16 @@ def test_a_draft_from_elsewhere_is_an_input_and_no_training(tmp_path, monkeypatc
     given = {"given": {"kind": "trained_elsewhere", "folder": shipped}, "both": {"kind": "hybrid", "drafter": "given"}}
     config = OTHERS | {"drafters": OTHERS["drafters"] | given}
     config["sweeps"] = {"both": {"drafter": ["both"], "gamma": [4], "policy": ["greedy"]}}
-    assert sweeps.drafters_in_use(config) == {}
+    assert entries.drafters_in_use(config) == {}
     monkeypatch.chdir(tmp_path)  # a study of its own: the folder is the checkout's
-    folder = sweeps.CHECKOUT / shipped
-    assert set(sweeps.drafter_files(config, sweeps.points(config))) >= {
+    folder = entries.CHECKOUT / shipped
+    assert set(entries.drafter_files(config, sweeps.points(config))) >= {
         str(folder / file) for file in ("config.json", "draft.safetensors")
     }
-    assert json.loads(sweeps.drafter_settings(config))["both"]["drafter"]["folder"] == str(folder)
-    assert sweeps.folders_called(config) == [f"given={folder}"]
+    assert json.loads(entries.drafter_settings(config))["both"]["drafter"]["folder"] == str(folder)
+    assert entries.folders_called(config) == [f"given={folder}"]
     (tmp_path / shipped).mkdir(parents=True)
-    assert sweeps.folders_called(config) == [f"given={shipped}"]
+    assert entries.folders_called(config) == [f"given={shipped}"]
 
 
 def test_sections_choose_their_points_and_identity_only_greedy_ones():
@@ -235,33 +235,33 @@ def test_sections_choose_their_points_and_identity_only_greedy_ones():
     assert {point.policy for point in chosen} == {"greedy"}
     assert {point.draft.name for point in chosen} == {"layer1_T1.0_head", "lookup", "small"}
     assert sweeps.identity_points(CONFIG) == []
-    assert sweeps.side_tables(OTHERS) == ["peers", "identity", "compile"]
+    assert drawing.side_tables(OTHERS) == ["peers", "identity", "compile"]
     assert sweeps.compile_depths(OTHERS) == [4]
-    assert {"peers", "compile"} <= set(sweeps.figures(OTHERS)) & set(sweeps.TABLE_FIGURES)
-    assert not set(sweeps.figures(CONFIG)) & set(sweeps.TABLE_FIGURES)
+    assert {"peers", "compile"} <= set(drawing.figures(OTHERS)) & set(drawing.TABLE_FIGURES)
+    assert not set(drawing.figures(CONFIG)) & set(drawing.TABLE_FIGURES)
 
 
 def test_the_figure_of_trained_drafters_is_drawn_where_there_are_some():
-    assert "methods" in sweeps.figures(CONFIG)
-    assert "learning" not in sweeps.figures(CONFIG)
+    assert "methods" in drawing.figures(CONFIG)
+    assert "learning" not in drawing.figures(CONFIG)
     eagle = {"kind": "eagle3", "features": [1]}
     more = {"drafters": {"eagle": eagle}, "sweeps": {"e": {"drafter": ["eagle"], "gamma": [2], "policy": ["greedy"]}}}
-    assert "learning" in sweeps.figures(CONFIG | more)
-    assert "heads" not in sweeps.figures(CONFIG | more)
+    assert "learning" in drawing.figures(CONFIG | more)
+    assert "heads" not in drawing.figures(CONFIG | more)
     heads = {"kind": "exits", "heads": [1], "capacity": "norm"}
-    drawn = sweeps.figures(CONFIG | more | {"drafters": {"eagle": heads}})
+    drawn = drawing.figures(CONFIG | more | {"drafters": {"eagle": heads}})
     assert "heads" in drawn
     assert "learning" not in drawn  # heads are trained as exits are
-    assert sweeps.trained_folders(CONFIG | more) == ["results/drafters/eagle"]
-    assert sweeps.trained_folders(CONFIG)[0].startswith("results/checkpoints/layer")
+    assert entries.trained_folders(CONFIG | more) == ["results/drafters/eagle"]
+    assert entries.trained_folders(CONFIG)[0].startswith("results/checkpoints/layer")
 
 
 def test_figures_are_those_that_the_package_draws():
-    assert list(FIGURES) == sweeps.ALL_FIGURES
+    assert list(FIGURES) == drawing.ALL_FIGURES
 
 
 def test_a_figure_draws_its_usual_sweep_or_the_one_it_names():
-    figures = sweeps.figures(CONFIG)
+    figures = drawing.figures(CONFIG)
     own = {"dataset": ["chats"]}  # never the same points on other text
     assert figures["layer_sweep"]["sweep"] == CONFIG["sweeps"]["layers"] | own
     assert figures["pareto"]["sweep"] == CONFIG["sweeps"]["gamma"] | own
@@ -270,7 +270,7 @@ def test_a_figure_draws_its_usual_sweep_or_the_one_it_names():
 
 
 def test_a_figure_without_its_sweep_is_left_out():
-    assert "temperature" not in sweeps.figures(CONFIG)
+    assert "temperature" not in drawing.figures(CONFIG)
 
 
 DOMAINS = OTHERS | {
@@ -286,18 +286,18 @@ DOMAINS = OTHERS | {
 
 
 def test_a_set_is_measured_for_what_it_says_how_much_of():
-    assert sweeps.sets_with(DOMAINS, "held_out_tokens") == ["news", "more"]
-    assert sweeps.sets_with(DOMAINS, "prompts") == ["code", "more"]
-    assert sweeps.sets_with(DOMAINS, "prompts", "held_out_tokens") == ["more"]
-    assert sweeps.sets_with(DOMAINS, "held_out_tokens", without="prompts") == ["news"]
-    assert sweeps.sets_with(CONFIG, "prompts") == []
+    assert options.sets_with(DOMAINS, "held_out_tokens") == ["news", "more"]
+    assert options.sets_with(DOMAINS, "prompts") == ["code", "more"]
+    assert options.sets_with(DOMAINS, "prompts", "held_out_tokens") == ["more"]
+    assert options.sets_with(DOMAINS, "held_out_tokens", without="prompts") == ["news"]
+    assert options.sets_with(CONFIG, "prompts") == []
     assert {point.draft.name for point in sweeps.points_for(DOMAINS, "domains")} == {
         "layer1_T1.0_head", "lookup", "small",
     }  # fmt: skip
 
 
 def test_nothing_of_a_set_is_trained_on():
-    settings = {name: json.loads(text) for name, text in sweeps.set_settings(DOMAINS).items()}
+    settings = {name: json.loads(text) for name, text in options.set_settings(DOMAINS).items()}
     assert settings["news"] == {"shape": "text", "splits": ["held_out"], "held_out_tokens": 9, "sequence_length": 32}
     assert settings["code"] == {"shape": "prompts", "splits": ["held_out"], "prompts": 3, "prompt_length": [1, 9]}
 
@@ -308,32 +308,32 @@ def test_other_text_needs_no_other_draft_and_no_other_point_of_the_study():
 
 
 def test_the_figure_of_other_text_draws_all_sets_the_studys_own_first():
-    drawn = sweeps.figures(DOMAINS)["domains"]
+    drawn = drawing.figures(DOMAINS)["domains"]
     assert drawn["sweep"] == {"dataset": ["chats", "news", "code", "more"], "drafting": ["fixed", "trimmed"]}
-    assert "domains" not in sweeps.figures(OTHERS)
+    assert "domains" not in drawing.figures(OTHERS)
 
 
 def test_a_pattern_of_names_takes_them_by_the_letter():
-    assert sweeps.any_of(["a.b", "c"]) == r"a\.b|c"
-    assert sweeps.any_of([]) == "none"
+    assert options.any_of(["a.b", "c"]) == r"a\.b|c"
+    assert options.any_of([]) == "none"
 
 
 def test_the_config_hash_is_canonical_and_leaves_out_the_looks():
     same = {section: CONFIG[section] for section in reversed(CONFIG)}
-    assert sweeps.config_hash(CONFIG) == sweeps.config_hash(same)
-    assert sweeps.config_hash(CONFIG | {"figures": {}, "shards": 4, "points_a_job": 3}) == sweeps.config_hash(CONFIG)
-    assert sweeps.config_hash(CONFIG | {"target": {"name": "u"}}) != sweeps.config_hash(CONFIG)
-    assert len(sweeps.config_hash(CONFIG)) == 12
+    assert options.config_hash(CONFIG) == options.config_hash(same)
+    assert options.config_hash(CONFIG | {"figures": {}, "shards": 4, "points_a_job": 3}) == options.config_hash(CONFIG)
+    assert options.config_hash(CONFIG | {"target": {"name": "u"}}) != options.config_hash(CONFIG)
+    assert len(options.config_hash(CONFIG)) == 12
 
 
 def test_the_hash_of_some_sections_knows_only_those():
     other = CONFIG | {"sweeps": {}}
-    assert sweeps.config_hash(other, "target") == sweeps.config_hash(CONFIG, "target")
+    assert options.config_hash(other, "target") == options.config_hash(CONFIG, "target")
 
 
 def test_settings_are_the_same_text_in_any_order():
-    assert sweeps.settings_of({"a": {"y": 1, "x": 2}}, "a") == sweeps.settings_of({"a": {"x": 2, "y": 1}}, "a")
-    assert sweeps.settings_of({"a": {"y": 1, "x": 2}}, "a", without=["y"]) == '{"x":2}'
+    assert options.settings_of({"a": {"y": 1, "x": 2}}, "a") == options.settings_of({"a": {"x": 2, "y": 1}}, "a")
+    assert options.settings_of({"a": {"y": 1, "x": 2}}, "a", without=["y"]) == '{"x":2}'
 
 
 def test_the_target_must_have_the_layers_of_peers_and_compile_too():
@@ -347,7 +347,7 @@ def test_a_capacity_sees_the_rates_and_ranks_of_its_own_parts_alone(capacity):
         "learning_rate": dict.fromkeys(LEARNING_RATES, 1.0),
         "ranks": {"lora": 4, "low_rank_head": 8},
     }
-    seen = sweeps.for_draft({"training": training, "data": {}}, Checkpoint(1, 1.0, capacity))
+    seen = teaching.for_draft({"training": training, "data": {}}, Checkpoint(1, 1.0, capacity))
     assert seen["data"] == {}
     assert seen["training"]["epochs"] == 2
     own = {"norm", capacity} if capacity != "head_block" else {"norm", "head", "block"}
@@ -358,14 +358,14 @@ def test_a_capacity_sees_the_rates_and_ranks_of_its_own_parts_alone(capacity):
 
 def test_a_job_of_acceptance_measures_drafts_that_differ_in_capacity_alone():
     chosen = sweeps.points(CONFIG)
-    groups = sweeps.by_group(CONFIG, chosen)
+    groups = job_groups.by_group(CONFIG, chosen)
     assert [point for found in groups.values() for point in found] != []
     assert sorted(point.name for found in groups.values() for point in found) == sorted(p.name for p in chosen)
     for found in groups.values():
         drafts = sweeps.trained(found)
         assert len({(draft.layer, draft.T, draft.objective, draft.seed) for draft in drafts}) <= 1
         assert bool(drafts) == all(isinstance(point.draft, sweeps.Checkpoint) for point in found)
-    cut = sweeps.by_group(CONFIG | {"points_a_job": 1}, chosen)
+    cut = job_groups.by_group(CONFIG | {"points_a_job": 1}, chosen)
     assert [len(found) for found in cut.values()] == [1] * len(chosen)
     assert {name.partition("_more")[0] for name in cut} == set(groups)
 
@@ -374,8 +374,8 @@ def test_answers_and_their_drafter_depend_on_the_one_policy_that_answers():
     eagle = {"kind": "eagle3", "features": [1, 2], "answers": "regenerated"}
     config = CONFIG | {"answers": {"questions": 9, "policy": "greedy"}, "drafters": {"eagle": eagle}}
     config["policies"] = {"greedy": {"temperature": 0.0}}
-    told = sweeps.drafter_hash(config, "eagle"), sweeps.answer_options(config)
+    told = teaching.drafter_hash(config, "eagle"), teaching.answer_options(config)
     more = config | {"policies": config["policies"] | {"hot": {"temperature": 2.0}}}
-    assert (sweeps.drafter_hash(more, "eagle"), sweeps.answer_options(more)) == told
+    assert (teaching.drafter_hash(more, "eagle"), teaching.answer_options(more)) == told
     other = config | {"policies": {"greedy": {"temperature": 0.1}}}
-    assert sweeps.drafter_hash(other, "eagle") != told[0]
+    assert teaching.drafter_hash(other, "eagle") != told[0]

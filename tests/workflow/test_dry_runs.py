@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfdraft.study.sweeps import PAPER_FIGURES
+from selfdraft.study.drawing import PAPER_FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = ["--configfile", "profiles/slurm-gh200/config.yaml"]

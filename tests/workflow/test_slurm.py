@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tiny import main as tiny_study
 from workflow.one_node import PARTITION, OneNode, missing
 
-from selfdraft.study.sweeps import FIGURES
+from selfdraft.study.drawing import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = {"layer": [1], "T": [1.0], "capacity": ["head", "head_block"], "gamma": [2], "policy": ["greedy"]}

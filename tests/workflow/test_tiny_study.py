@@ -16,9 +16,9 @@ from selfdraft.plan.disk import bytes_by_rule
 from selfdraft.provenance import commit
 from selfdraft.provenance.describe import describe
 from selfdraft.study.config import load
+from selfdraft.study.drawing import ALL_FIGURES, FIGURES
 from selfdraft.study.expected import measured_costs
 from selfdraft.study.model_sizes import model_parameters, model_sizes
-from selfdraft.study.sweeps import ALL_FIGURES, FIGURES
 
 TINY = "tests/workflow/tiny.yaml"
 DRAFTS = 5 + 5  # of the sweeps of layers and temperature; five more capacities

@@ -22,7 +22,7 @@ rule vanilla:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        settings=lambda wildcards: sweeps.acceptance_settings(config, wildcards.text),
+        settings=lambda wildcards: options.acceptance_settings(config, wildcards.text),
     message:
         "Greedy answers of the target alone to the prompts of {wildcards.text}"
     shell:
@@ -41,13 +41,15 @@ rule acceptance:
         weights=rules.target.output.weights,
         data=rules.data.output.prompts,
         name=rules.data.output.sources,
-        vanilla=lookup(dpath="{group}", within=sweeps.truth_of(config, sweeps.points(config), config["data"]["name"])),
+        vanilla=lookup(
+            dpath="{group}", within=job_groups.truth_of(config, sweeps.points(config), config["data"]["name"])
+        ),
         drafts=collect(
             "results/checkpoints/{draft.name}/{file}",
-            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, sweeps.points(config))),
+            draft=lookup(dpath="{group}", within=job_groups.drafts_by_group(config, sweeps.points(config))),
             file=["draft.safetensors", "config.json"],
         ),
-        drafters=lookup(dpath="{group}", within=sweeps.files_by_group(config, sweeps.points(config))),
+        drafters=lookup(dpath="{group}", within=job_groups.files_by_group(config, sweeps.points(config))),
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
         code=code_digests.code_of("acceptance"),
@@ -70,12 +72,12 @@ rule acceptance:
         trained_on=subpath(input.data, parent=True),
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
-            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, sweeps.points(config))),
+            draft=lookup(dpath="{group}", within=job_groups.drafts_by_group(config, sweeps.points(config))),
         ),
-        asked=lookup(dpath="{group}", within=sweeps.asked_of_groups(config, sweeps.points(config))),
-        vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
-        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
-        settings=sweeps.settings_of(config, "acceptance"),
+        asked=lookup(dpath="{group}", within=job_groups.asked_of_groups(config, sweeps.points(config))),
+        vanilla=lambda wildcards, input: options.before_each("--vanilla", input.vanilla),
+        shard=lambda wildcards: job_groups.shard_numbers(config)[wildcards.shard],
+        settings=options.settings_of(config, "acceptance"),
         kept=f"results/kept/acceptance/{config['data']['name']}",
     message:
         "Acceptance of all points of {wildcards.group}{wildcards.shard}"
@@ -90,14 +92,14 @@ rule gather_acceptance:
     input:
         tables=collect(
             "results/raw/acceptance/{group}{shard}.csv",
-            group=sweeps.by_group(config, sweeps.points(config)),
-            shard=sweeps.shards(config),
+            group=job_groups.by_group(config, sweeps.points(config)),
+            shard=job_groups.shards(config),
         ),
         domains=collect(
             "results/raw/domains/{set}/acceptance/{group}{shard}.csv",
-            set=sweeps.sets_with(config, "prompts"),
-            group=sweeps.by_group(config, DOMAIN_POINTS),
-            shard=sweeps.shards(config),
+            set=options.sets_with(config, "prompts"),
+            group=job_groups.by_group(config, DOMAIN_POINTS),
+            shard=job_groups.shards(config),
         ),
         code=code_digests.code_of("gather"),
     output:

@@ -14,8 +14,8 @@ use rule data as questions with:
         folder=subpath(output.index, parent=True),
         name=lookup(dpath="data/name", within=config),
         option="mixture" if "mixture" in config["data"] else "source",
-        source=lambda _: sweeps.as_json(config["data"].get("mixture") or config["data"]["source"]),
-        settings=lambda _: sweeps.question_settings(config),
+        source=lambda _: options.as_json(config["data"].get("mixture") or config["data"]["source"]),
+        settings=lambda _: teaching.question_settings(config),
     message:
         "Questions of {params.name} that the target will answer, in {params.folder}"
 
@@ -37,7 +37,7 @@ rule regenerate:
         summary=f"{ANSWERS}/answers.json",
         sequences=collect(f"{ANSWERS}/{{split}}.safetensors", split=["train", "validation"]),
         description=f"{ANSWERS}/capture.json",
-        states=collect(f"{ANSWERS}/depth{{depth}}.safetensors", depth=sweeps.answered_depths(config)),
+        states=collect(f"{ANSWERS}/depth{{depth}}.safetensors", depth=teaching.answered_depths(config)),
     log:
         "results/logs/regenerate.log",
     benchmark:
@@ -53,10 +53,10 @@ rule regenerate:
         target=subpath(input.target, parent=True),
         questions=subpath(input.questions, parent=True),
         folder=subpath(output.index, parent=True),
-        depths=sweeps.answered_depths(config),
-        answers=lambda _: sweeps.answer_options(config),
+        depths=teaching.answered_depths(config),
+        answers=lambda _: teaching.answer_options(config),
         dtype=lookup(dpath="target/dtype", within=config),
-        config_hash=sweeps.config_hash(sweeps.answering(config), "target", "data", "answers", "policies"),
+        config_hash=options.config_hash(teaching.answering(config), "target", "data", "answers", "policies"),
         parts="results/state/answers",
     message:
         "The target answers the questions of the training split, in {params.folder}"

@@ -9,7 +9,7 @@ rule capture:
         code=code_digests.code_of("capture"),
     output:
         description=temp(f"{CAPTURE}/capture.json"),
-        states=temp(collect(f"{CAPTURE}/{{state}}.safetensors", state=sweeps.states(config))),
+        states=temp(collect(f"{CAPTURE}/{{state}}.safetensors", state=teaching.states(config))),
     log:
         "results/logs/capture.log",
     benchmark:
@@ -25,8 +25,8 @@ rule capture:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         dtype=lookup(dpath="target/dtype", within=config),
-        teacher=sweeps.teacher_option(config),
-        splits=sweeps.captured_splits(config),
+        teacher=teaching.teacher_option(config),
+        splits=teaching.captured_splits(config),
         kept="results/capture/.states",
         folder=subpath(output.description, parent=True),
     message:
@@ -49,9 +49,9 @@ rule train:
         data=rules.data.output.index,
         sequences=rules.data.output.sequences,
         teacher=TEACHER,
-        capture=ancient(rules.capture.output.description) if sweeps.offline(config) else [],
-        states=ancient(STATES) if sweeps.offline(config) else [],
-        final=ancient(collect(f"{CAPTURE}/{{file}}", file=sweeps.teacher_files(config))),
+        capture=ancient(rules.capture.output.description) if teaching.offline(config) else [],
+        states=ancient(STATES) if teaching.offline(config) else [],
+        final=ancient(collect(f"{CAPTURE}/{{file}}", file=teaching.teacher_files(config))),
         code=code_digests.code_of("capture", "train"),
     output:
         weights=f"{CHECKPOINT}/draft.safetensors",
@@ -73,13 +73,13 @@ rule train:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        capture=["--capture", CAPTURE] if sweeps.offline(config) else [],
-        teacher=sweeps.teacher_option(config),
+        capture=["--capture", CAPTURE] if teaching.offline(config) else [],
+        teacher=teaching.teacher_option(config),
         folder=subpath(output.weights, parent=True),
         state="results/state/train/layer{layer}_T{T}_{capacity}{variant}.safetensors",
-        settings=lambda wildcards: sweeps.training_of(config, wildcards),
+        settings=lambda wildcards: teaching.training_of(config, wildcards),
         dataset=lookup(dpath="data/name", within=config),
-        config_hash=lambda wildcards: sweeps.training_hash(config, wildcards),
+        config_hash=lambda wildcards: teaching.training_hash(config, wildcards),
     message:
         "Train {wildcards.capacity}{wildcards.variant} after layer {wildcards.layer}, T = {wildcards.T}"
     shell:
@@ -95,10 +95,10 @@ rule train_drafter:
     input:
         target=rules.target.output.config,
         weights=rules.target.output.weights,
-        data=lookup(dpath="{drafter}/index", within=sweeps.taught_by(config)),
-        sequences=lookup(dpath="{drafter}/sequences", within=sweeps.taught_by(config)),
-        capture=ancient(lookup(dpath="{drafter}/capture", within=sweeps.taught_by(config))),
-        states=ancient(lookup(dpath="{drafter}/states", within=sweeps.taught_by(config))),
+        data=lookup(dpath="{drafter}/index", within=teaching.taught_by(config)),
+        sequences=lookup(dpath="{drafter}/sequences", within=teaching.taught_by(config)),
+        capture=ancient(lookup(dpath="{drafter}/capture", within=teaching.taught_by(config))),
+        states=ancient(lookup(dpath="{drafter}/states", within=teaching.taught_by(config))),
         code=code_digests.code_of("capture", "train_drafter"),
     output:
         weights="results/drafters/{drafter}/draft.safetensors",
@@ -109,7 +109,7 @@ rule train_drafter:
     benchmark:
         "results/benchmarks/train_drafter/{drafter}.tsv"
     wildcard_constraints:
-        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["draft"]),
+        drafter=options.any_of(entries.drafters_by_weights(config)["draft"]),
     conda:
         ENVIRONMENT
     threads: max(1, workflow.cores // 2)  # two of them side by side learn more a second than one on all cores
@@ -124,9 +124,9 @@ rule train_drafter:
         capture=subpath(input.capture, parent=True),
         folder=subpath(output.weights, parent=True),
         state="results/state/train_drafter/{drafter}.safetensors",
-        settings=lambda wildcards: sweeps.as_json(config["drafters"][wildcards.drafter]),
+        settings=lambda wildcards: options.as_json(config["drafters"][wildcards.drafter]),
         dataset=lookup(dpath="data/name", within=config),
-        config_hash=lambda wildcards: sweeps.drafter_hash(config, wildcards.drafter),
+        config_hash=lambda wildcards: teaching.drafter_hash(config, wildcards.drafter),
     message:
         "Train the drafter {wildcards.drafter}"
     shell:
@@ -147,7 +147,7 @@ use rule train_drafter as train_exits with:
     benchmark:
         "results/benchmarks/train_exits/{drafter}.tsv"
     wildcard_constraints:
-        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["aux_heads"]),
+        drafter=options.any_of(entries.drafters_by_weights(config)["aux_heads"]),
 
 
 rule calibrate:
@@ -167,7 +167,7 @@ rule calibrate:
     benchmark:
         "results/benchmarks/calibrate/{drafter}.tsv"
     wildcard_constraints:
-        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["aux_heads"]),
+        drafter=options.any_of(entries.drafters_by_weights(config)["aux_heads"]),
     conda:
         ENVIRONMENT
     threads: workflow.cores
@@ -204,7 +204,7 @@ rule evaluate_heads:
     benchmark:
         "results/benchmarks/evaluate_heads/{drafter}.tsv"
     wildcard_constraints:
-        drafter=sweeps.any_of(sweeps.drafters_by_weights(config)["aux_heads"]),
+        drafter=options.any_of(entries.drafters_by_weights(config)["aux_heads"]),
     conda:
         ENVIRONMENT
     threads: workflow.cores
@@ -216,8 +216,8 @@ rule evaluate_heads:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         folder=subpath(input.drafter, parent=True),
-        settings=sweeps.settings_of(config, "statistics"),
-        config_hash=lambda wildcards: sweeps.drafter_hash(config, wildcards.drafter),
+        settings=options.settings_of(config, "statistics"),
+        config_hash=lambda wildcards: teaching.drafter_hash(config, wildcards.drafter),
     message:
         "Look at the heads of {wildcards.drafter}"
     shell:
@@ -231,7 +231,7 @@ rule gather_heads:
     input:
         tables=collect(
             "results/drafters/{drafter}/head_curves.csv",
-            drafter=sweeps.in_use_by(config, "train_exits"),
+            drafter=entries.in_use_by(config, "train_exits"),
         ),
         code=code_digests.code_of("gather"),
     output:

@@ -5,7 +5,7 @@
 use rule data as domain_data with:
     # A set whose answers quality is measured on; one that has prompts too is `domain_conversations`.
     input:
-        source=lambda wildcards: files_on_disk(sweeps.sets(config)[wildcards.set]["source"]),
+        source=lambda wildcards: files_on_disk(options.sets(config)[wildcards.set]["source"]),
         target=rules.target.output.tokenizer,
         code=code_digests.code_of("data"),
     output:
@@ -17,14 +17,14 @@ use rule data as domain_data with:
     benchmark:
         "results/benchmarks/data/{set}.tsv"
     wildcard_constraints:
-        set=sweeps.any_of(sweeps.sets_with(config, "held_out_tokens", without="prompts")),
+        set=options.any_of(options.sets_with(config, "held_out_tokens", without="prompts")),
     params:
         target=subpath(input.target, parent=True),
         folder=subpath(output.sources, parent=True),
         name="{set}",
         option="source",
-        source=lambda wildcards: sweeps.as_json(sweeps.sets(config)[wildcards.set]["source"]),
-        settings=lookup(dpath="{set}", within=sweeps.set_settings(config)),
+        source=lambda wildcards: options.as_json(options.sets(config)[wildcards.set]["source"]),
+        settings=lookup(dpath="{set}", within=options.set_settings(config)),
 
 
 use rule domain_data as domain_prompts with:
@@ -34,7 +34,7 @@ use rule domain_data as domain_prompts with:
         prompts="results/data/{set}/prompts.json",
         sources="results/data/{set}/sources.json",
     wildcard_constraints:
-        set=sweeps.any_of(sweeps.sets_with(config, "prompts", without="held_out_tokens")),
+        set=options.any_of(options.sets_with(config, "prompts", without="held_out_tokens")),
 
 
 use rule domain_data as domain_conversations with:
@@ -45,7 +45,7 @@ use rule domain_data as domain_conversations with:
         prompts="results/data/{set}/prompts.json",
         sources="results/data/{set}/sources.json",
     wildcard_constraints:
-        set=sweeps.any_of(sweeps.sets_with(config, "held_out_tokens", "prompts")),
+        set=options.any_of(options.sets_with(config, "held_out_tokens", "prompts")),
 
 
 rule domain_capture:
@@ -101,12 +101,12 @@ use rule quality as domain_quality with:
         states=ancient(
             collect(
                 "results/capture/{{set}}/depth{depth}.safetensors",
-                depth=lookup(dpath="{group}", within=sweeps.depths_together(DOMAIN_POINTS)),
+                depth=lookup(dpath="{group}", within=job_groups.depths_together(DOMAIN_POINTS)),
             )
         ),
         drafts=collect(
             "results/checkpoints/{draft.name}/{file}",
-            draft=lookup(dpath="{group}", within=sweeps.trained_together(DOMAIN_POINTS)),
+            draft=lookup(dpath="{group}", within=job_groups.trained_together(DOMAIN_POINTS)),
             file=["draft.safetensors", "config.json"],
         ),
         code=code_digests.code_of("capture", "quality"),
@@ -122,7 +122,7 @@ use rule quality as domain_quality with:
         capture=subpath(input.capture, parent=True),
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
-            draft=lookup(dpath="{group}", within=sweeps.trained_together(DOMAIN_POINTS)),
+            draft=lookup(dpath="{group}", within=job_groups.trained_together(DOMAIN_POINTS)),
         ),
         dtype=lookup(dpath="target/dtype", within=config),
         kept="results/kept/quality/{set}",
@@ -138,13 +138,13 @@ use rule acceptance as domain_acceptance with:
         weights=rules.target.output.weights,
         data="results/data/{set}/prompts.json",
         name="results/data/{set}/sources.json",
-        vanilla=lambda wildcards: sweeps.truth_of(config, DOMAIN_POINTS, wildcards.set)[wildcards.group],
+        vanilla=lambda wildcards: job_groups.truth_of(config, DOMAIN_POINTS, wildcards.set)[wildcards.group],
         drafts=collect(
             "results/checkpoints/{draft.name}/{file}",
-            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, DOMAIN_POINTS)),
+            draft=lookup(dpath="{group}", within=job_groups.drafts_by_group(config, DOMAIN_POINTS)),
             file=["draft.safetensors", "config.json"],
         ),
-        drafters=lookup(dpath="{group}", within=sweeps.files_by_group(config, DOMAIN_POINTS)),
+        drafters=lookup(dpath="{group}", within=job_groups.files_by_group(config, DOMAIN_POINTS)),
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
         code=code_digests.code_of("acceptance"),
@@ -160,12 +160,12 @@ use rule acceptance as domain_acceptance with:
         trained_on=lambda wildcards: DATA,
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
-            draft=lookup(dpath="{group}", within=sweeps.drafts_by_group(config, DOMAIN_POINTS)),
+            draft=lookup(dpath="{group}", within=job_groups.drafts_by_group(config, DOMAIN_POINTS)),
         ),
-        asked=lookup(dpath="{group}", within=sweeps.asked_of_groups(config, DOMAIN_POINTS)),
-        vanilla=lambda wildcards, input: sweeps.options("--vanilla", input.vanilla),
-        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
-        settings=sweeps.settings_of(config, "acceptance", without=["prompts"]),
+        asked=lookup(dpath="{group}", within=job_groups.asked_of_groups(config, DOMAIN_POINTS)),
+        vanilla=lambda wildcards, input: options.before_each("--vanilla", input.vanilla),
+        shard=lambda wildcards: job_groups.shard_numbers(config)[wildcards.shard],
+        settings=options.settings_of(config, "acceptance", without=["prompts"]),
         kept="results/kept/acceptance/{set}",
     message:
         "Acceptance of all points of {wildcards.group}{wildcards.shard}, on {wildcards.set}"

@@ -1,6 +1,6 @@
 # One rule for each figure of the config: its own sweep, style, modules and caption, so that a change
 # to one of them draws that figure alone.
-for figure, drawn in sweeps.figures(config).items():
+for figure, drawn in drawing.figures(config).items():
 
     rule:
         name:
@@ -17,7 +17,7 @@ for figure, drawn in sweeps.figures(config).items():
                     "methods": rules.methods.output,
                     "learning": collect(
                         "results/drafters/{drafter}/train_log.jsonl",
-                        drafter=sweeps.in_use_by(config, "train_drafter"),
+                        drafter=entries.in_use_by(config, "train_drafter"),
                     ),
                     "heads": "results/head_curves.csv",
                     "online": "results/online.csv",
@@ -29,7 +29,7 @@ for figure, drawn in sweeps.figures(config).items():
                 },
                 default=rules.results.output,
             ),
-            code=code_digests.code_of_figure(figure, others=sweeps.ALL_FIGURES),
+            code=code_digests.code_of_figure(figure, others=drawing.ALL_FIGURES),
         output:
             report(
                 multiext(f"paper_figures/{figure}", ".pdf", ".png"),
@@ -48,18 +48,18 @@ for figure, drawn in sweeps.figures(config).items():
             runtime=10,
         params:
             figure=figure,
-            sweep=sweeps.as_json(drawn["sweep"]),
-            style=sweeps.as_json(drawn["style"]),
+            sweep=options.as_json(drawn["sweep"]),
+            style=options.as_json(drawn["style"]),
             statistics=branch(
                 figure == "histograms",
-                then=["--statistics", sweeps.settings_of(config, "statistics")],
+                then=["--statistics", options.settings_of(config, "statistics")],
                 otherwise=[],
             ),
             folder=subpath(output[0], parent=True),
             option=lookup(
                 dpath=figure,
                 within={"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"}
-                | dict.fromkeys(["methods", "heads", "online", "shift", *sweeps.TABLE_FIGURES], "--table"),
+                | dict.fromkeys(["methods", "heads", "online", "shift", *drawing.TABLE_FIGURES], "--table"),
                 default="--results",
             ),
         message:

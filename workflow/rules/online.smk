@@ -21,7 +21,7 @@ rule train_dvi:
     benchmark:
         "results/benchmarks/train_dvi/{drafter}.tsv"
     wildcard_constraints:
-        drafter=sweeps.any_of(online.learners(config)),
+        drafter=options.any_of(online.learners(config)),
     conda:
         ENVIRONMENT
     threads: workflow.cores
@@ -67,8 +67,8 @@ rule online:
         runtime=10,
     params:
         folders=collect("results/drafters/{drafter}", drafter=online.learners_in_use(config)),
-        settings=sweeps.settings_of(config, "statistics"),
-        config_hash=sweeps.config_hash(config),
+        settings=options.settings_of(config, "statistics"),
+        config_hash=options.config_hash(config),
     message:
         "Online: what drafts learnt while they decoded"
     shell:

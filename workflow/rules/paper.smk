@@ -9,7 +9,7 @@ rule paper_numbers:
         results=rules.results.output,
         differences=rules.differences.output,
         provenance=rules.provenance.output,
-        beside=collect("results/{table}.csv", table=sweeps.side_tables(config)),
+        beside=collect("results/{table}.csv", table=drawing.side_tables(config)),
         code=code_digests.code_of("paper_numbers"),
     output:
         directory("results/paper"),
@@ -23,7 +23,7 @@ rule paper_numbers:
         mem_mb=1000,
         runtime=10,
     params:
-        beside=[f"--{table} results/{table}.csv" for table in sweeps.side_tables(config)],
+        beside=[f"--{table} results/{table}.csv" for table in drawing.side_tables(config)],
     message:
         "Numbers of the paper"
     shell:
@@ -36,7 +36,7 @@ rule paper:
     """paper_figures/paper.pdf; makes the study and its benchmarks first, as far as they are not there."""
     input:
         numbers=rules.paper_numbers.output,
-        figures=collect("paper_figures/{figure}.pdf", figure=sweeps.paper_figures(config)),
+        figures=collect("paper_figures/{figure}.pdf", figure=drawing.paper_figures(config)),
         text=f"{TEXT}/paper.typ",
         parts=[f"{TEXT}/style.typ", f"{TEXT}/references.bib"],
         code=code_digests.code_of("paper"),

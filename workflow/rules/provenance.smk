@@ -26,9 +26,9 @@ rule provenance:
         mem_mb=500,
         runtime=10,
     params:
-        config=lambda _: sweeps.as_json(sweeps.recorded(config)),
+        config=lambda _: options.as_json(options.recorded(config)),
         benchmarks="results/benchmarks",
-        rules=sweeps.as_json(benchmark_patterns(workflow.rules)),
+        rules=options.as_json(benchmark_patterns(workflow.rules)),
     message:
         "Provenance of the results"
     shell:
@@ -40,7 +40,7 @@ rule provenance:
 use rule provenance as provenance_of_benchmarks with:
     # The same of the tables beside results.csv, which are made on their own.
     input:
-        tables=collect("results/{table}.csv", table=sweeps.side_tables(config)),
+        tables=collect("results/{table}.csv", table=drawing.side_tables(config)),
         machine=rules.machine.output,
         checkpoints=collect(
             "results/checkpoints/{draft.name}/config.json",

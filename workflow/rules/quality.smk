@@ -13,12 +13,12 @@ rule quality:
         states=ancient(
             collect(
                 f"{CAPTURE}/depth{{depth}}.safetensors",
-                depth=lookup(dpath="{group}", within=sweeps.depths_together(sweeps.points(config))),
+                depth=lookup(dpath="{group}", within=job_groups.depths_together(sweeps.points(config))),
             )
         ),
         drafts=collect(
             "results/checkpoints/{draft.name}/{file}",
-            draft=lookup(dpath="{group}", within=sweeps.trained_together(sweeps.points(config))),
+            draft=lookup(dpath="{group}", within=job_groups.trained_together(sweeps.points(config))),
             file=["draft.safetensors", "config.json"],
         ),
         code=code_digests.code_of("capture", "quality"),
@@ -41,7 +41,7 @@ rule quality:
         capture=subpath(input.capture, parent=True),
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
-            draft=lookup(dpath="{group}", within=sweeps.trained_together(sweeps.points(config))),
+            draft=lookup(dpath="{group}", within=job_groups.trained_together(sweeps.points(config))),
         ),
         dtype=lookup(dpath="target/dtype", within=config),
         kept=f"results/kept/quality/{config['data']['name']}",
@@ -55,11 +55,11 @@ rule quality:
 
 rule gather_quality:
     input:
-        tables=collect("results/raw/quality/{group}.csv", group=sweeps.trained_together(sweeps.points(config))),
+        tables=collect("results/raw/quality/{group}.csv", group=job_groups.trained_together(sweeps.points(config))),
         domains=collect(
             "results/raw/domains/{set}/quality/{group}.csv",
-            set=sweeps.sets_with(config, "held_out_tokens"),
-            group=sweeps.trained_together(DOMAIN_POINTS),
+            set=options.sets_with(config, "held_out_tokens"),
+            group=job_groups.trained_together(DOMAIN_POINTS),
         ),
         code=code_digests.code_of("gather"),
     output:

@@ -38,11 +38,11 @@ rule batch:
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points_for(config, "batch"))),
         ),
         points=lookup(dpath="{policy}", within=sweeps.points_by_policy(sweeps.points_for(config, "batch"))),
-        drafters=sweeps.drafter_settings(config),
-        drafting=sweeps.as_json(config["drafting"]),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        drafters=entries.drafter_settings(config),
+        drafting=options.as_json(config["drafting"]),
+        policy=lookup(dpath="{policy}", within=options.policy_settings(config)),
         sizes=config.get("batch", {}).get("sizes", []),
-        settings=sweeps.settings_of(config, "batch", without=["sweeps", "sizes"]),
+        settings=options.settings_of(config, "batch", without=["sweeps", "sizes"]),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
         "Batches of {params.sizes}, {wildcards.policy}"
@@ -87,7 +87,7 @@ rule lengths:
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points_for(config, "lengths"))),
             file=["draft.safetensors", "config.json"],
         ),
-        drafters=sweeps.drafter_files(config, sweeps.points_for(config, "lengths")),
+        drafters=entries.drafter_files(config, sweeps.points_for(config, "lengths")),
         code=code_digests.code_of("lengths"),
     output:
         "results/raw/lengths/{policy}.csv",
@@ -113,11 +113,11 @@ rule lengths:
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points_for(config, "lengths"))),
         ),
         points=lookup(dpath="{policy}", within=sweeps.points_by_policy(sweeps.points_for(config, "lengths"))),
-        drafters=sweeps.drafter_settings(config),
-        drafting=sweeps.as_json(config["drafting"]),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
+        drafters=entries.drafter_settings(config),
+        drafting=options.as_json(config["drafting"]),
+        policy=lookup(dpath="{policy}", within=options.policy_settings(config)),
         lengths=config.get("lengths", {}).get("lengths", []),
-        settings=sweeps.settings_of(config, "lengths", without=["sweeps", "lengths"]),
+        settings=options.settings_of(config, "lengths", without=["sweeps", "lengths"]),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
         "Answers of {params.lengths} tokens, {wildcards.policy}"
@@ -179,10 +179,10 @@ rule peers:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        settings=sweeps.settings_of(config, "peers", without=["dtypes", "batches", "draft_model"]),
+        settings=options.settings_of(config, "peers", without=["dtypes", "batches", "draft_model"]),
         dtypes=config.get("peers", {}).get("dtypes", []),
         batches=config.get("peers", {}).get("batches", []),
-        draft_model=sweeps.peers_draft_model(config),
+        draft_model=options.peers_draft_model(config),
     message:
         "Peers: the same methods in other implementations"
     shell:
@@ -225,11 +225,11 @@ rule identity:
             "results/checkpoints/{draft.name}",
             draft=sweeps.trained(sweeps.identity_points(config)),
         ),
-        points=sweeps.as_json([sweeps.list_of(point) for point in sweeps.identity_points(config)]),
-        drafters=sweeps.drafter_settings(config),
-        drafting=sweeps.as_json(config["drafting"]),
+        points=options.as_json([sweeps.list_of(point) for point in sweeps.identity_points(config)]),
+        drafters=entries.drafter_settings(config),
+        drafting=options.as_json(config["drafting"]),
         dtypes=config.get("identity", {}).get("dtypes", []),
-        settings=sweeps.settings_of(config, "identity", without=["sweeps", "dtypes"]),
+        settings=options.settings_of(config, "identity", without=["sweeps", "dtypes"]),
     message:
         "Identity of greedy outputs with vanilla decoding's"
     shell:
@@ -258,8 +258,8 @@ rule side_table:
         mem_mb=1000,
         runtime=30,
     params:
-        settings=sweeps.settings_of(config, "statistics"),
-        config_hash=sweeps.config_hash(config),
+        settings=options.settings_of(config, "statistics"),
+        config_hash=options.config_hash(config),
     message:
         "Table {wildcards.table}: bootstrap intervals"
     shell:
@@ -290,9 +290,9 @@ rule compile:
     params:
         target=subpath(input.target, parent=True),
         depths=sweeps.compile_depths(config),
-        settings=sweeps.settings_of(config, "compile", without=["layers"]),
+        settings=options.settings_of(config, "compile", without=["layers"]),
         dtype=lookup(dpath="target/dtype", within=config),
-        config_hash=sweeps.config_hash(config, "target", "compile"),
+        config_hash=options.config_hash(config, "target", "compile"),
     message:
         "Compile: one step eagerly, compiled and captured"
     shell:

@@ -21,7 +21,7 @@ rule target:
     params:
         folder=subpath(output.config, parent=True),
         name=lookup(dpath="target/name", within=config),
-        source=lambda _: sweeps.as_json(config["target"]["source"]),  # a function: braces in a path are no wildcards
+        source=lambda _: options.as_json(config["target"]["source"]),  # a function: braces in a path are no wildcards
         layers="--layers $layers",
     message:
         "Target {params.name}: to plain files in {params.folder}"
@@ -33,7 +33,7 @@ rule target:
 use rule target as draft_model with:
     # A model of `drafters` with kind model, or a teacher of its own: a plain folder beside the target's.
     input:
-        source=lambda wildcards: files_on_disk(sweeps.other_models(config)[wildcards.model]),
+        source=lambda wildcards: files_on_disk(teaching.other_models(config)[wildcards.model]),
         code=code_digests.code_of("target"),
     output:
         config="results/target/{model}/config.json",
@@ -47,7 +47,7 @@ use rule target as draft_model with:
     params:
         folder=subpath(output.config, parent=True),
         name="{model}",
-        source=lambda wildcards: sweeps.as_json(sweeps.other_models(config)[wildcards.model]),
+        source=lambda wildcards: options.as_json(teaching.other_models(config)[wildcards.model]),
         layers="",
 
 
@@ -77,8 +77,8 @@ rule data:
         folder=subpath(output.index, parent=True),
         name=lookup(dpath="data/name", within=config),
         option="mixture" if "mixture" in config["data"] else "source",
-        source=lambda _: sweeps.as_json(config["data"].get("mixture") or config["data"]["source"]),
-        settings=lambda _: sweeps.settings_of(config, "data", without=["name", "source", "mixture"]),
+        source=lambda _: options.as_json(config["data"].get("mixture") or config["data"]["source"]),
+        settings=lambda _: options.settings_of(config, "data", without=["name", "source", "mixture"]),
     message:
         "Data {params.name}: tokens and prompts in {params.folder}"
     shell:

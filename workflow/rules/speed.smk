@@ -58,11 +58,11 @@ rule speed:
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points(config))),
         ),
         points=lookup(dpath="{policy}", within=sweeps.points_by_policy(sweeps.points(config))),
-        drafters=sweeps.drafter_settings(config),
-        drafting=sweeps.as_json(config["drafting"]),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        shard=lambda wildcards: sweeps.shard_numbers(config)[wildcards.shard],
-        settings=sweeps.settings_of(config, "speed"),
+        drafters=entries.drafter_settings(config),
+        drafting=options.as_json(config["drafting"]),
+        policy=lookup(dpath="{policy}", within=options.policy_settings(config)),
+        shard=lambda wildcards: job_groups.shard_numbers(config)[wildcards.shard],
+        settings=options.settings_of(config, "speed"),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
         "Speed of all drafts and both baselines, {wildcards.policy}{wildcards.shard}"
@@ -110,10 +110,10 @@ rule steps:
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points(config))),
         ),
         points=lookup(dpath="{policy}", within=sweeps.points_by_policy(sweeps.points(config))),
-        drafters=sweeps.drafter_settings(config),
-        drafting=sweeps.as_json(config["drafting"]),
-        policy=lookup(dpath="{policy}", within=sweeps.policy_settings(config)),
-        settings=sweeps.settings_of(config, "steps"),
+        drafters=entries.drafter_settings(config),
+        drafting=options.as_json(config["drafting"]),
+        policy=lookup(dpath="{policy}", within=options.policy_settings(config)),
+        settings=options.settings_of(config, "steps"),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
         "Steps of all drafts and of vanilla decoding, {wildcards.policy}"
@@ -129,7 +129,7 @@ rule gather_speed:
         tables=collect(
             "results/raw/speed/{policy}{shard}.csv",
             policy=sweeps.policies(config),
-            shard=sweeps.shards(config),
+            shard=job_groups.shards(config),
         ),
         code=code_digests.code_of("gather"),
     output:

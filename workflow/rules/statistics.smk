@@ -10,7 +10,7 @@ rule results:
         speed=rules.gather_speed.output,
         steps=rules.gather_steps.output,
         machine=rules.machine.output,
-        trained=collect("{folder}/config.json", folder=sweeps.trained_folders(config)),
+        trained=collect("{folder}/config.json", folder=entries.trained_folders(config)),
         code=code_digests.code_of("results"),
     output:
         "results/results.csv",
@@ -25,10 +25,10 @@ rule results:
         mem_mb=2000,
         runtime=60,
     params:
-        quality=sweeps.options("--quality", QUALITY),
-        settings=sweeps.settings_of(config, "statistics"),
-        config_hash=sweeps.config_hash(config),
-        trained=sweeps.folders_called(config),
+        quality=options.before_each("--quality", QUALITY),
+        settings=options.settings_of(config, "statistics"),
+        config_hash=options.config_hash(config),
+        trained=entries.folders_called(config),
     message:
         "Results: bootstrap intervals for every point"
     shell:
@@ -58,8 +58,8 @@ rule methods:
         runtime=30,
     params:
         dataset=lookup(dpath="data/name", within=config),
-        settings=sweeps.settings_of(config, "statistics"),
-        config_hash=sweeps.config_hash(config),
+        settings=options.settings_of(config, "statistics"),
+        config_hash=options.config_hash(config),
     message:
         "Methods: each way to draft at its best setting"
     shell:
@@ -89,10 +89,10 @@ rule differences:
         mem_mb=2000,
         runtime=60,
     params:
-        quality=sweeps.options("--quality", QUALITY),
-        sweeps=sweeps.as_json(config["sweeps"]),
-        settings=sweeps.settings_of(config, "statistics"),
-        config_hash=sweeps.config_hash(config),
+        quality=options.before_each("--quality", QUALITY),
+        sweeps=options.as_json(config["sweeps"]),
+        settings=options.settings_of(config, "statistics"),
+        config_hash=options.config_hash(config),
     message:
         "Differences: paired intervals within each sweep"
     shell:

@@ -10,7 +10,7 @@ rule trace:
         data=rules.data.output.prompts,
         draft=collect(
             "results/checkpoints/{draft.name}/{file}",
-            draft=sweeps.traced_draft(config),
+            draft=drawing.traced_draft(config),
             file=["draft.safetensors", "config.json"],
         ),
         code=code_digests.code_of("generate"),
@@ -28,8 +28,8 @@ rule trace:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
-        draft=collect("results/checkpoints/{draft.name}", draft=sweeps.traced_draft(config)),
-        options=lambda wildcards: sweeps.trace_options(config, wildcards.policy),
+        draft=collect("results/checkpoints/{draft.name}", draft=drawing.traced_draft(config)),
+        options=lambda wildcards: drawing.trace_options(config, wildcards.policy),
         dtype=lookup(dpath="target/dtype", within=config),
     message:
         "Trace of prompt {wildcards.number}, {wildcards.policy}"
@@ -71,4 +71,4 @@ rule trace_page:
 
 rule all_traces:
     input:
-        collect("paper_figures/trace_{policy}.html", policy=sweeps.traced_policies(config)),
+        collect("paper_figures/trace_{policy}.html", policy=drawing.traced_policies(config)),

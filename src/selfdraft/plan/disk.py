@@ -1,7 +1,7 @@
 """Bytes of what makes up nearly all of a study's disk: models, captured states, checkpoints."""
 
 from selfdraft.capacities import RANKS, capacity_named
-from selfdraft.study import sweeps
+from selfdraft.study import options, sweeps, teaching
 from selfdraft.study.model_sizes import ModelSizes
 from selfdraft.study.sweeps import Checkpoint, Config
 
@@ -19,7 +19,7 @@ def bytes_by_rule(config: Config, models: dict[str, ModelSizes]) -> dict[str, fl
     target = models.get(config["target"]["name"])
     if target is None:
         return {}
-    others = sweeps.other_models(config)
+    others = teaching.other_models(config)
     found = {"target": 2.0 * target.parameters}
     found["draft_model"] = sum(2.0 * models[name].parameters for name in others if name in models)
     drafts, data = sweeps.checkpoints(config), config["data"]
@@ -30,14 +30,14 @@ def bytes_by_rule(config: Config, models: dict[str, ModelSizes]) -> dict[str, fl
         return float(files * size * sum(budget + length / 2 for budget in tokens.values() if budget))
 
     length = data.get("sequence_length", 0)
-    splits = {split: data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)}
-    found["capture"] = states(splits, len({*sweeps.captured_depths(config), target.layers}), length)
-    if sweeps.regenerating(config):  # in bfloat16 always; answers are about as long as those of the data, or shorter
-        files = len({*sweeps.answered_depths(config), target.layers})
+    splits = {split: data.get(f"{split}_tokens", 0) for split in teaching.captured_splits(config)}
+    found["capture"] = states(splits, len({*teaching.captured_depths(config), target.layers}), length)
+    if teaching.regenerating(config):  # in bfloat16 always; answers are about as long as those of the data, or shorter
+        files = len({*teaching.answered_depths(config), target.layers})
         found["regenerate"] = 2.0 * target.hidden * files * config["answers"]["questions"]
     elsewhere = sweeps.trained(sweeps.points_for(config, "domains"))
     depths = len({*sweeps.depths(elsewhere), target.layers})
-    read = [made for made in sweeps.sets(config).values() if "held_out_tokens" in made]
+    read = [made for made in options.sets(config).values() if "held_out_tokens" in made]
     found["domain_capture"] = sum(
         states({"": made["held_out_tokens"]}, depths, made["sequence_length"]) for made in read
     )

@@ -9,7 +9,8 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 from selfdraft.study.model_sizes import model_parameters
-from selfdraft.study.sweeps import Config, other_models
+from selfdraft.study.sweeps import Config
+from selfdraft.study.teaching import other_models
 from selfdraft.study.work import amounts
 
 COSTS = Path(__file__).parent / "costs"

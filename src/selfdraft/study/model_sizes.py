@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfdraft.study.sweeps import Config, other_models
+from selfdraft.study.sweeps import Config
+from selfdraft.study.teaching import other_models
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from selfdraft.checkpoints import Checkpoint
 from selfdraft.provenance.config_hash import Config, config_hash
-from selfdraft.study import sweeps
+from selfdraft.study import entries, options, sweeps
 
 KIND = "dvi"
 
@@ -17,7 +17,7 @@ def learners(config: Config) -> dict[str, dict[str, Any]]:
 
 def learners_in_use(config: Config) -> list[str]:
     """The names of those that a sweep measures."""
-    return list(sweeps.in_use_by(config, "train_dvi"))
+    return list(entries.in_use_by(config, "train_dvi"))
 
 
 def changing(config: Config) -> list[str]:
@@ -59,7 +59,7 @@ def hash_of(config: Config, name: str) -> str:
     alone = config | {"drafters": {name: {key: value for key, value in made.items() if key != "beside"}}}
     more = ["training"] if "initial" in made else []
     if "then" in made:
-        alone |= {"domains": {"sets": {made["then"]: sweeps.sets(config)[made["then"]]}}}
+        alone |= {"domains": {"sets": {made["then"]: options.sets(config)[made["then"]]}}}
         more += ["domains"]
     return config_hash(alone, "target", "data", "drafters", *more)
 
@@ -99,7 +99,7 @@ def contradictions(where: str, made: dict[str, Any], config: Config, used: bool 
     lora = made.get("share", "head") == "split"
     if "capacity" in made and (made["capacity"] == "lora") != lora:
         yield f"{where}.capacity: {made['capacity']} does not go with share {made.get('share', 'head')}"
-    sets = sweeps.sets_with(config, "prompts")
+    sets = options.sets_with(config, "prompts")
     if used and "then" in made and made["then"] not in sets:
         fit = f"one of {', '.join(sets)} is right" if sets else "domains has none"
         yield f"{where}.then: '{made['then']}' is no set of domains with prompts: {fit}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfdraft.study import online, sweeps
+from selfdraft.study import entries, online, options, sweeps, teaching
 from selfdraft.study.sweeps import Config
 
 
@@ -16,9 +16,9 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     target = parameters.get(config["target"]["name"], 1.0)
     data, training = config["data"], config["training"]
     points, drafts = sweeps.points(config), len(sweeps.checkpoints(config))
-    layers, heads = (sweeps.in_use_by(config, rule).values() for rule in ("train_drafter", "train_exits"))
+    layers, heads = (entries.in_use_by(config, rule).values() for rule in ("train_drafter", "train_exits"))
     elsewhere = sweeps.points_for(config, "domains")
-    others = sweeps.sets(config).values()
+    others = options.sets(config).values()
     answered = sum(made.get("prompts", 0) for made in others)
     read = sum(made.get("held_out_tokens", 0) for made in others)
     taught = data.get("train_tokens", 0) * training.get("epochs", 1) + data.get("validation_tokens", 0)
@@ -30,15 +30,15 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     timed = speed["prompts"] * speed["repeats"] * speed["max_new_tokens"] * target
     made = {
         "target": target,
-        "draft_model": sum(parameters.get(name, 1.0) for name in sweeps.other_models(config)),
-        "capture": target * sum(data.get(f"{split}_tokens", 0) for split in sweeps.captured_splits(config)),
+        "draft_model": sum(parameters.get(name, 1.0) for name in teaching.other_models(config)),
+        "capture": target * sum(data.get(f"{split}_tokens", 0) for split in teaching.captured_splits(config)),
         "domain_capture": target * read,
         "train": target * drafts * taught,
         "train_drafter": target * sum(_read(config, made) for made in layers),
         "train_exits": target * sum(_read(config, made) for made in heads),
         "train_dvi": target * online.work(config),
-        "questions": float(config["answers"]["questions"] if sweeps.regenerating(config) else 0),
-        "regenerate": target * (config["answers"]["questions"] if sweeps.regenerating(config) else 0),
+        "questions": float(config["answers"]["questions"] if teaching.regenerating(config) else 0),
+        "regenerate": target * (config["answers"]["questions"] if teaching.regenerating(config) else 0),
         "calibrate": target * len(heads) * data.get("held_out_tokens", 0),
         "evaluate_heads": target * len(heads) * data.get("held_out_tokens", 0),
         "quality": target * drafts * data.get("held_out_tokens", 0),
