@@ -82,7 +82,7 @@ def by_settings(configs: Iterable[dict[str, Any]]) -> dict[tuple[str, ...], dict
     """Configs of folders by the settings that their rows may have: by name, as entries of `drafters`, or as exits."""
     from selfdraft.statistics.tables import draft_key
 
-    found = {}
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     for config in configs:
         as_exit = {key: value for key, value in config.items() if key != "kind"}
         found |= {draft_key(as_exit): config, draft_key(config): config}
