@@ -17,6 +17,7 @@ from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.models.exit import exit_of
 from selfdraft.models.llama import load_target
 from selfdraft.models.peft_files import save_peft
+from selfdraft.online.learner import Broken
 from selfdraft.online.objectives import slow
 from selfdraft.online.run import OnlineRun
 from selfdraft.sequences import pack
@@ -137,6 +138,16 @@ def test_the_slow_loss_is_what_it_says():
     kl = F.kl_div(other.log_softmax(-1), one.log_softmax(-1), reduction="none", log_target=True).sum(-1)
     expected = F.cross_entropy(one, tokens, reduction="none") + 0.3 * kl
     torch.testing.assert_close(slow(one, other, tokens, 0.3), expected)
+
+
+def test_a_slow_loss_that_is_no_number_leaves_all_adapters_as_they_were(monkeypatch):
+    monkeypatch.setattr("selfdraft.online.learner.slow", lambda *given: slow(*given) * torch.nan)
+    learner, drafter = learner_on(tiny_llama(), **SHARED | {"slow_every": 1})
+    before = [tensor.detach().clone() for tensor in (*learner.parameters, *learner.target.parameters())]
+    with pytest.raises(Broken, match="update 1: its loss is nan; lower the learning rate"):
+        decode(learner, drafter, PROMPTS, 20)
+    now = (*learner.parameters, *learner.target.parameters())
+    assert all(torch.equal(one, two) for one, two in zip(now, before, strict=True))
 
 
 @pytest.mark.parametrize("every", [0, 2])
