@@ -20,7 +20,7 @@ def enumerable():
 
 def learner_on(target, capacity="head", layer=0, log=lambda line: None, amount=0.3, **settings):
     """A learner of an exit that was moved by `amount`, and its drafter."""
-    pair = Pair.of(perturbed_exit(target, layer, capacity, amount), target)
+    pair = Pair.of(perturbed_exit(target, layer, capacity, amount), target, settings.get("share") == "shared", 2)
     learner = OnlineLearner(pair, OnlineSettings(**settings), log)
     return learner, LearningDrafter(learner)
 

@@ -152,6 +152,27 @@ def test_split_leaves_its_adapter_beside_the_checkpoint_and_may_be_made_again(st
     assert f"--initial: {folder} has its LoRA merged" in capsys.readouterr().err
 
 
+def test_shared_leaves_both_adapters_and_the_model_that_they_make(study, capsys):
+    asked = words(study, "shared", "--share", "shared", "--rank", 4, "--prompts", 2, "--slow-every", 1)
+    asked += ["--fast-batch", 2, "--learning-rate", 0.01, "--slow-learning-rate", 0.01]
+    at = asked.index("--capacity")
+    dispatch_stage(*asked[:at], *asked[at + 2 :])
+    folder = study / "shared"
+    config, results = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "results"))
+    assert (config["capacity"], config["share"], config["lossless_against"]) == ("norm", "shared", "adapted")
+    assert config["base"]["fingerprint"] != config["target"]["fingerprint"]
+    assert all(line["loss_slow"] > 0 for line in log_of(folder))
+    first, last = results["evaluations"][0], results["evaluations"][-1]
+    assert abs(first["drift_kl"]) < 1e-4 < last["drift_kl"]
+    assert {"drift_kl_low", "perplexity", "perplexity_high"} <= last.keys()
+    assert {path.name for path in folder.iterdir()} >= {"lora_S", "lora_D", "target", "draft.safetensors"}
+    generate = ["generate", "--prompt", "How?", "--checkpoint", folder, "--dtype", "float32", "--max-new-tokens", 6]
+    dispatch_stage(*generate, "--target", folder / "target")
+    assert "layer 1 norm, gamma 4" in capsys.readouterr().out
+    assert main([*map(str, generate), "--target", str(study / "target")]) == 2
+    assert "trained on another target" in capsys.readouterr().err
+
+
 def without_layer(study, out, *more):
     chosen = words(study, out, *more)
     at = chosen.index("--exit-layer")
@@ -167,7 +188,18 @@ def without_layer(study, out, *more):
         (("--capacity", "head_block"), "--capacity: head_block does not go with share head; one of norm"),
         (("--capacity", "lora"), "--capacity: lora does not go with share head; one of norm"),
         (("--share", "split"), "--capacity: translator does not go with share split; one of lora is right"),
-        (("--share", "shared"), "share: 'shared' is unknown; one of head, split is right"),
+        (("--share", "half"), "share: 'half' is unknown; one of head, split, shared is right"),
+        (("--share", "shared"), "--capacity: translator does not go with share shared; one of lora is right"),
+        (
+            ("--share", "shared", "--capacity", "lora", "--exit-layer", 3),
+            "--exit-layer: 3 is the last layer; share shared needs layers behind the exit",
+        ),
+        (
+            ("--share", "shared", "--capacity", "lora", "--beside", "WHOLE"),
+            "--beside: does not go with share shared",
+        ),
+        (("--beta-kl", -1), "beta_kl: -1.0 is not a number ≥ 0"),
+        (("--slow-every", -1), "slow_every: -1 is not a whole number ≥ 0"),
         (("--fast-batch", 0), "fast_batch: 0 is not a whole number ≥ 1"),
         (("--buffer", 0), "buffer: 0 is not a whole number ≥ 1"),
         (("--baseline-momentum", 1), "baseline_momentum: 1.0 is not a number in [0, 1)"),

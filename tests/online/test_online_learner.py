@@ -168,7 +168,7 @@ def test_a_broken_loss_leaves_the_draft_as_it_was(where, monkeypatch):
     ("settings", "message"),
     [
         ({"objective": "reinforce"}, "objective: 'reinforce' is unknown; one of composite, kl, ce"),
-        ({"share": "shared"}, "share: 'shared' is unknown; one of head, split is right"),
+        ({"share": "half"}, "share: 'half' is unknown; one of head, split, shared is right"),
         ({"draft": "beam"}, "draft: 'beam' is unknown; one of argmax, sample is right"),
         ({"fast_batch": 0}, "fast_batch: 0 is not a whole number ≥ 1"),
         ({"buffer": 0}, "buffer: 0 is not a whole number ≥ 1"),

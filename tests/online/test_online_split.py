@@ -189,4 +189,4 @@ def test_taken_up_between_two_prompts_it_ends_the_same(tmp_path):
 
 
 def test_the_shares_have_all_capacities_of_the_command():
-    assert tuple(name for names in SHARES.values() for name in names) == dvi.CAPACITIES
+    assert tuple(dict.fromkeys(name for names in SHARES.values() for name in names)) == dvi.CAPACITIES

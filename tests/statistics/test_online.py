@@ -108,3 +108,18 @@ def test_what_cannot_be_is_one_line(tmp_path, capsys):
     ):
         assert main(["online", "--runs", *map(str, folders), "--out", str(tmp_path / "o.csv")]) == 2
         assert capsys.readouterr().err.strip() == f"selfdraft online: error: {message}"
+
+
+def test_what_a_shared_verifier_has_drifted_stands_in_each_look(tmp_path):
+    folders = [write_run(tmp_path / f"s{seed}", seed=seed, share="shared") for seed in range(2)]
+    for seed, folder in enumerate(folders):
+        results = json.loads((folder / "results.json").read_text())
+        for at, look in enumerate(results["evaluations"]):
+            look["by_conversation"] = {f"c{i}": [10, 0.1 * at * (1 + seed), 20 + i] for i in range(9)}
+        (folder / "results.json").write_text(json.dumps(results))
+    looks = [row for row in table(tmp_path, folders) if row["part"] == "held_out"]
+    assert [float(row["drift_kl"]) for row in looks] == pytest.approx([0, 0.015, 0.03, 0.045])
+    assert [float(row["perplexity"]) for row in looks] == pytest.approx([np.exp(2.4)] * 4)
+    assert float(looks[-1]["drift_kl_low"]) < 0.045 < float(looks[-1]["drift_kl_high"])
+    plain = table(tmp_path, [write_run(tmp_path / f"h{seed}", seed=seed) for seed in range(2)])
+    assert {row["drift_kl"] for row in plain} == {""}

@@ -12,7 +12,7 @@ import synthetic_study as synthetic
 from scipy import stats
 
 from selfdraft.cli import main
-from selfdraft.commands.results import drafter_config
+from selfdraft.commands.results import by_settings, drafter_config
 from selfdraft.errors import StudyError
 from selfdraft.statistics.bootstrap import Bootstrap
 from selfdraft.statistics.columns import RAW_COLUMNS, SETTINGS, results_columns
@@ -380,11 +380,12 @@ def test_what_training_took_stands_in_the_rows_of_its_draft_alone(study):
 
 def test_a_row_says_whose_text_its_draft_leaves_as_it_is(study, tmp_path):
     exit_ = {"drafter": "early_exit", "layer": 21, "T": 1, "capacity": "head", "objective": "kl", "seed": 0}
-    (tmp_path / "config.json").write_text(json.dumps(exit_ | {"lossless_against": "adapted"}))
+    (tmp_path / "config.json").write_text(json.dumps(exit_ | {"kind": "dvi", "lossless_against": "adapted"}))
     paths = [study / f"{kind}.csv" for kind in KINDS]
-    _, rows = make_results(*paths, None, QUICK, "", "", {draft_key(exit_): drafter_config(str(tmp_path))})
+    _, rows = make_results(*paths, None, QUICK, "", "", by_settings([drafter_config(str(tmp_path))]))
     said = {"21": "adapted", "6": "base"}
     assert [row["lossless_against"] for row in rows] == [said[row["layer"]] for row in rows]
+    assert ("early_exit", "", "", "", "", "") in by_settings([drafter_config(str(tmp_path))])
     assert drafter_config(f"other={tmp_path}") == {"drafter": "other", "lossless_against": "adapted"}
 
 

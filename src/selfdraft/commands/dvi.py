@@ -7,24 +7,31 @@ from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.options import add_dtype, add_origin, add_place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from selfdraft.models.exit import Exit
     from selfdraft.models.llama import Llama
     from selfdraft.online.learner import OnlineLearner
     from selfdraft.online.settings import OnlineSettings
 
-FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json", "lora_S/")
+FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json", "lora_S/", "lora_D/", "target/")
 TRAINING = ("training_tokens", "training_seconds")  # of an exit that is measured beside it
 CAPACITIES = ("norm", "translator", "low_rank_head", "head", "lora")
+BY_HAND = ("slow_every", "beta_kl", "slow_learning_rate")  # options that no entry of a study's `drafters` has
 OPTIONS = {  # of OnlineSettings, in the order of the help
     "objective": "composite (the published mixture), kl, ce, policy_gradient, tv (the exact gradient of acceptance); "
     "none: the draft stays as it is",
     "share": "what of the draft's path learns; head: above the exit's depth; split: LoRA (capacity lora) on the "
-    "draft's own copy of the layers up to it. The target's layers stay as they are",
+    "draft's own copy of the layers up to it; in both the target's layers stay as they are. shared: LoRA on all of the "
+    "target's layers, so that the text is the adapted model's",
     "draft": "how tokens are proposed while learning: argmax, or sample, without which policy_gradient is biased",
     "gamma": "tokens drafted per cycle",
     "max_new_tokens": "longest answer",
     "temperature": "of the verification; 0 is greedy",
     "fast_batch": "an update after so many accepted tokens, or 8 times as many decided ones",
+    "slow_every": "of share shared: updates from one to the next that adapts the layers behind the exit too; 0: none",
+    "beta_kl": "of share shared: what their divergence from the base model counts for",
+    "slow_learning_rate": "of share shared: theirs",
     "buffer": "records kept for replay",
     "replay": "older records in an update, for each new one",
     "baseline_momentum": "of the moving average of the reward, in [0, 1)",
@@ -49,7 +56,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help=f"{HELP_DATA}: the stream, and the held-out prompts")
     parser.add_argument("--exit-layer", type=int, help="draft after this layer, counted from 0")
     parser.add_argument(
-        "--capacity", help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head, lora for split)"
+        "--capacity",
+        help=f"what learns beside the exit norm: {', '.join(CAPACITIES)} (low_rank_head; lora for split and shared)",
     )
     parser.add_argument("--rank", type=int, help="of low_rank_head (default: 64) or lora (16)")
     parser.add_argument(
@@ -88,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.train import Asked, following, log_beside, log_in, terminated
     from selfdraft.errors import StudyError
     from selfdraft.files import whole_folder, write_json
-    from selfdraft.models.exit import draft_step_bytes, load_exit, save_exit, target_identity
+    from selfdraft.models.exit import draft_step_bytes, exit_of, load_exit, save_exit, target_identity
     from selfdraft.models.lora import LoraLayers
     from selfdraft.models.peft_files import save_peft
     from selfdraft.models.runtime import start
@@ -100,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.online.stream import stream
     from selfdraft.provenance import is_dirty
     from selfdraft.provenance.surroundings import machine, packages
-    from selfdraft.sequences import check_room, read_name, read_prompts
+    from selfdraft.sequences import check_room, read_name, read_prompts, read_sequences
     from selfdraft.sources.chat import ChatTokenizer
     from selfdraft.training.interruption import Stopped
     from selfdraft.training.saved import Saving
@@ -124,7 +132,10 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError(f"--held-out-prompts: {args.held_out_prompts} asked, {args.data} has {len(held_out)}")
     held_out = held_out[: args.held_out_prompts or None]
     check_room(held_out, new, target.config.max_positions, args.data)
-    pair = Pair.of(draft, target)
+    drifting = read_sequences(args.data, "held_out") if settings.share == "shared" else None
+    if drifting is not None and args.beside:
+        raise StudyError("--beside: does not go with share shared, which verifies with another model than theirs")
+    pair = Pair.of(draft, target, drifting is not None, settings.seed + 2)
     others = {folder: load_exit(folder, target) for folder in args.beside}
     packed = {folder: found.pack() for folder, (found, _) in others.items()}
     target.pack()
@@ -145,7 +156,10 @@ def run(args: argparse.Namespace) -> None:
         return measured(target, exit_, held_out, learner.policy, *how)
 
     def measure() -> dict[str, Any]:
-        return measured_of(pair.serving)
+        found = measured_of(pair.serving)
+        if pair.verifier is not None and drifting is not None:
+            found["by_conversation"] = pair.verifier.drift(drifting, args.held_out_prompts)
+        return found
 
     broken: Broken | None = None
     with ExitStack() as stack:
@@ -168,19 +182,26 @@ def run(args: argparse.Namespace) -> None:
             {"name": Path(name).name, **{key: others[name][1].get(key) for key in TRAINING}, **measured_of(found)}
             for name, found in packed.items()
         ]
-        save_exit(draft, folder, torch.float32)
-        if isinstance(draft.body, LoraLayers):
-            save_peft(draft.body, target.config, folder / "lora_S", Path(args.target).name)
+        saved, name = draft, Path(args.target).name
         parameters = sum(tensor.numel() for tensor in draft.named_tensors().values())
+        if isinstance(draft.body, LoraLayers):
+            save_peft(draft.body, target.config, folder / "lora_S", name)
+        if pair.verifier is not None:
+            deep, first = pair.verifier.deep, pair.verifier.first
+            save_peft(deep, target.config, folder / "lora_D", name, first)
+            parameters += sum(tensor.numel() for tensor in deep.named_tensors().values())
+            pair.verifier.save_target(Path(args.target), folder / "target")
+            saved = exit_of(target, draft.layer, "norm", draft.named_tensors())  # on the adapted layers
+        save_exit(saved, folder, torch.float32)
         config: dict[str, Any] = {
             "kind": "dvi",
             "drafter": args.name,
             "layer": draft.layer,
             "T": 1.0,
-            "capacity": draft.capacity,
+            "capacity": saved.capacity,
             "objective": settings.objective,
             "share": settings.share,
-            "lossless_against": "base",
+            "lossless_against": "base" if pair.verifier is None else "adapted",
             "seed": settings.seed,
             "dataset": args.dataset,
             "trained_parameters": parameters,
@@ -191,6 +212,7 @@ def run(args: argparse.Namespace) -> None:
             "initial": args.initial,
             "online": settings.as_json(),
             "target": identity,
+            **({} if pair.verifier is None else {"target": identity_of(folder / "target", target), "base": identity}),
             "commit": args.commit,
             "config_hash": args.config_hash,
             "torch": torch.__version__,
@@ -221,7 +243,7 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
         draft, _ = load_exit(args.initial, target)
         if draft.capacity == "lora":
             raise StudyError(
-                f"--initial: {args.initial} has its LoRA merged; share split starts from the target's layers"
+                f"--initial: {args.initial} has its LoRA merged; share {settings.share} starts from the target's layers"
             )
         for option, asked, found in (
             ("--exit-layer", args.exit_layer, draft.layer),
@@ -233,7 +255,7 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
         if args.exit_layer is None:
             raise StudyError("--exit-layer: missing; it or --initial says where the draft leaves the target")
         check_layer(args.exit_layer, target.config.n_layers, "--exit-layer")
-        capacity = args.capacity or ("lora" if settings.share == "split" else "low_rank_head")
+        capacity = args.capacity or ("low_rank_head" if settings.share == "head" else "lora")
         check_capacity(capacity, "--capacity")
         if args.rank is not None and args.rank < 1:
             raise StudyError(f"--rank: {args.rank} is not ≥ 1")
@@ -251,6 +273,7 @@ def results_of(learner: "OnlineLearner") -> dict[str, Any]:
     """What the run found: each evaluation with its interval, the gain from the first to the last, paired by prompt,
     and what the learning cost."""
     from selfdraft.statistics.bootstrap import Bootstrap, Estimate
+    from selfdraft.statistics.online import DRIFT
 
     bootstrap = Bootstrap(seed=learner.settings.seed)
 
@@ -266,7 +289,13 @@ def results_of(learner: "OnlineLearner") -> dict[str, Any]:
         found = bootstrap.estimate(
             lambda accepted, cycles: accepted / cycles, sums(evaluation), ("dvi", str(evaluation["prompts"])), "prompts"
         )
-        rows.append(columns("accepted_mean", found) | evaluation)
+        row = columns("accepted_mean", found)
+        if "by_conversation" in evaluation:  # how far the verifier is from the base model
+            texts = [list(column) for column in zip(*evaluation["by_conversation"].values(), strict=True)]
+            where = ("dvi", "drift", str(evaluation["prompts"]))
+            for name, statistic in DRIFT.items():
+                row |= columns(name, bootstrap.estimate(statistic, texts, where, "conversations"))
+        rows.append(row | evaluation)
     first, last = learner.evaluations[0], learner.evaluations[-1]
     gain = bootstrap.estimate(
         lambda after, cycles, before, cycles_before: after / cycles - before / cycles_before,
@@ -289,6 +318,14 @@ def results_of(learner: "OnlineLearner") -> dict[str, Any]:
         "evaluations": rows,
         "served": learner.served,
     }
+
+
+def identity_of(folder: "Path", like: "Llama") -> dict[str, Any]:
+    """What a checkpoint remembers of the target in a folder, loaded as another one is."""
+    from selfdraft.models.exit import target_identity
+    from selfdraft.models.llama import load_target
+
+    return target_identity(load_target(folder, like.dtype, like.device))
 
 
 def digest_of(checkpoint: str | None) -> str | None:

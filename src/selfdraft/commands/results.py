@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def drafter_config(given: str) -> dict[str, Any]:
     return {"drafter": name, **sizes} if name else config
 
 
+def by_settings(configs: Iterable[dict[str, Any]]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Configs of folders by the settings that their rows may have: by name, as entries of `drafters`, or as exits."""
+    from selfdraft.statistics.tables import draft_key
+
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for config in configs:
+        as_exit = {key: value for key, value in config.items() if key != "kind"}
+        found |= {draft_key(as_exit): config, draft_key(config): config}
+    return found
+
+
 def run(args: argparse.Namespace) -> None:
     """Read, estimate, write."""
     settings = bootstrap_settings(args.settings)
@@ -85,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
     bandwidth_gb_s = bandwidth(args.machine)
 
     from selfdraft.statistics.bootstrap import Bootstrap
-    from selfdraft.statistics.tables import draft_key, make_results, write_results
+    from selfdraft.statistics.tables import make_results, write_results
 
     columns, rows = make_results(
         args.quality,
@@ -96,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
         Bootstrap(**settings),
         args.commit,
         args.config_hash,
-        {draft_key(config): config for config in map(drafter_config, args.drafters)},
+        by_settings(map(drafter_config, args.drafters)),
     )
     write_results(args.out, columns, rows)
     print(f"{args.out}: {len(rows)} points")

@@ -219,6 +219,18 @@ class Session:
         self._parts = []
         self._features = {depth: [] for depth in self.depths}
 
+    @torch.inference_mode()
+    def reread(self) -> None:
+        """The target has changed, between two cycles: compute keys and values of all verified tokens anew."""
+        longest = max(self.lengths)
+        if not longest:
+            return
+        rows = [text[:-1] + [0] * (longest - len(text) + 1) for text in self.text]
+        self.target.reach(self.reach)
+        step = self.target.step([0] * self.batch, longest, self.cache.capacity)
+        hidden = self.target.embed(uploaded(rows, self.target.device))
+        self.target.run(hidden, 0, self.target.config.n_layers, step, self.cache)
+
     def _deepen(self, depth: int) -> None:
         """Take all tokens held to `depth` that are not there yet, deeper ones of them first."""
         parts = self._parts

@@ -1,6 +1,7 @@
 """LoRA on the layers that an exit keeps: trained by peft, merged into copies of the layers to draft with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -17,24 +18,24 @@ MATRICES = ("attention.qkv", "attention.o", "gate_up", "down")
 
 
 class Added(nn.Module):
-    """A peft layer where the block wants `add_to`."""
+    """A peft layer where the block wants `add_to`; without what was added to it where `adapted` is False."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.adapted = layer, True
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
+        return self.layer(x) if self.adapted else self.layer.get_submodule("base_layer")(x)
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        return residual + self.layer(x)
+        return residual + self(x)
 
 
 class LoraLayers(nn.Module):
-    """Layers 0 … exit layer in training: `x Wᵀ + 2 (x Aᵀ) Bᵀ` for every matrix, W frozen (Hu et al. 2021).
+    """Layers in training, those of an exit 0 … exit layer: `x Wᵀ + 2 (x Aᵀ) Bᵀ` for every matrix, W frozen.
 
-    alpha is twice the rank. B starts at zero, so that untrained the layers are the target's own. Fused
-    matrices (q, k and v; gate and up) share one A.
+    (Hu et al. 2021.) alpha is twice the rank. B starts at zero, so that untrained the layers are the target's own.
+    Fused matrices (q, k and v; gate and up) share one A.
     """
 
     def __init__(self, blocks: list[Block], rank: int, seed: int) -> None:
@@ -71,16 +72,34 @@ class LoraLayers(nn.Module):
                 named[f"lora.{layer}.{name}.B"] = adapted.lora_B["default"].weight
         return named
 
-    def merge_into(self, own: OwnLayers) -> None:
-        """Put the layers' weights, with what was trained merged in, over those of copies that `merged` made."""
-        for block, mine in zip(self.blocks, own.blocks, strict=True):
+    def matrices(self) -> Iterator[tuple[int, str, Tensor, Tensor | None]]:
+        """Each layer's place, and of each of MATRICES the weight with what was trained merged in, and the bias."""
+        for place, block in enumerate(self.blocks):
             for name in MATRICES:
                 parent, last = _parent(block, name)
-                adapted, matrix = getattr(parent, last).layer, mine.get_submodule(name)
+                adapted = getattr(parent, last).layer
                 base, down, up = (adapted.base_layer, *(adapted.get_submodule(f"lora_{x}.default") for x in "AB"))
-                assert isinstance(matrix, Linear)
                 weight = base.weight.float() + 2 * up.weight.float() @ down.weight.float()
-                matrix.take(weight.to(base.weight.dtype), base.bias)
+                yield place, name, weight.to(base.weight.dtype), base.bias
+
+    def merge_into(self, layers: Sequence[nn.Module]) -> None:
+        """Put the merged weights over those of `layers`, which may be packed."""
+        for place, name, weight, bias in self.matrices():
+            matrix = layers[place].get_submodule(name)
+            assert isinstance(matrix, Linear)
+            matrix.take(weight, bias)
+
+    @contextmanager
+    def unadapted(self) -> Iterator[None]:
+        """Within it the layers are as they were before any training."""
+        added = [module for module in self.modules() if isinstance(module, Added)]
+        for module in added:
+            module.adapted = False
+        try:
+            yield
+        finally:
+            for module in added:
+                module.adapted = True
 
     def forward(self, hidden: Tensor, step: Step, cache: KVCache | None = None) -> Tensor:
         """`[batch, tokens, hidden] -> the same`."""

@@ -1,5 +1,6 @@
 """The exit drafter with a learner behind it: what it proposes and what comes of that is what it learns from."""
 
+import time
 from collections.abc import Collection
 
 import torch
@@ -33,8 +34,10 @@ class LearningDrafter:
         self._alive: list[bool] = []
         self._sequences: list[int] = []
         self._draft: Draft | None = None
+        self._session: Session | None = None
 
     def start(self, session: Session) -> None:
+        self._session = session
         self.inner.start(session)
         first = self.learner.sequences
         self.learner.sequences += session.batch
@@ -70,8 +73,17 @@ class LearningDrafter:
             )
             drafted = sum(count for count, living in zip(outcome.drafted, self._alive, strict=True) if living)
             if self.learner.receive(records, {"drafted": drafted} | counted(outcome)):
-                self.inner.forget()
+                self._renew_caches()
         self._alive = [bool(tokens) for tokens in outcome.tokens]
+
+    def _renew_caches(self) -> None:
+        """After an update: no key of older tensors may be in use."""
+        self.inner.forget()
+        if self.learner.pair.verifier is not None:
+            assert self._session is not None
+            begin = time.perf_counter()
+            self._session.reread()
+            self.learner.spent["learning_s"] += time.perf_counter() - begin
 
     def _go_on_with_texts(self, outcome: Outcome, draft: Draft | None) -> None:
         """Of a text that ends in this cycle no tokens are told, though drafted ones were decided in it."""

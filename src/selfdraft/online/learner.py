@@ -13,14 +13,16 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.errors import StudyError
 from selfdraft.models.llama import Llama
 from selfdraft.online.buffer import Buffer
-from selfdraft.online.objectives import Seen, chosen, losses_of
+from selfdraft.online.objectives import Seen, chosen, losses_of, slow
 from selfdraft.online.pair import Pair
 from selfdraft.online.records import Records
 from selfdraft.online.schedule import weights_of
 from selfdraft.online.settings import OnlineSettings
+from selfdraft.online.shared import SharedVerifier
 from selfdraft.training.optimised import Optimised
 
 PATIENCE = 8  # an update comes after `fast_batch` times as many decided tokens at the latest, were none accepted
+SHARED_RATE = 2e-4  # of adapters that the verifier shares, where no rate is asked for
 ROWS = 128  # records whose logits exist at once
 COUNTS = ("accepted", "decided", "drafted", "verified", "surprise", "decoding_s")  # since the last update
 
@@ -50,7 +52,13 @@ class OnlineLearner(Optimised):
     def __init__(self, pair: Pair, settings: OnlineSettings, log: Callable[[str], object]) -> None:
         """With the objective `none` it records and never updates."""
         kind, rate = capacity_named(pair.student.capacity), settings.learning_rate
-        groups = {part: (found, kind.rate(part) if rate is None else rate) for part, found in pair.parameters().items()}
+        rate = SHARED_RATE if rate is None and pair.verifier is not None else rate
+        groups = {}
+        for part, found in pair.parameters().items():
+            if part != "slow":
+                groups[part] = found, kind.rate(part) if rate is None else rate
+            elif settings.slow_every:
+                groups[part] = found, settings.slow_learning_rate
         super().__init__(groups, settings.weight_decay, settings.gradient_clip, log)
         self.pair, self.settings, self.learns = pair, settings, settings.objective != "none"
         target = pair.target
@@ -99,10 +107,14 @@ class OnlineLearner(Optimised):
         losses, entropy, log_policy = self._gradients(records, dict(weights))
         loss = sum(weights[name] * value for name, value in losses.items())
         norm = self._norm()
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        slow_loss = None
+        if self.pair.verifier is not None and settings.slow_every and (self.updates + 1) % settings.slow_every == 0:
+            slow_loss = self._slow_gradients(self.pair.verifier, records)
+        both, whole = loss + (slow_loss or 0.0), self._norm()
+        if not math.isfinite(both) or not math.isfinite(whole):
             for parameter in self.parameters:
                 parameter.grad = None
-            what = f"its loss is {loss:g}" if not math.isfinite(loss) else f"its gradient's norm is {norm:g}"
+            what = f"its loss is {both:g}" if not math.isfinite(both) else f"its gradient's norm is {whole:g}"
             raise Broken(f"update {self.updates + 1}: {what}; lower the learning rate")
         self.update(1.0)
         self.pair.publish()
@@ -116,7 +128,7 @@ class OnlineLearner(Optimised):
         row: dict[str, Any] = {
             "step": self.updates,
             "loss_rl": loss,
-            "loss_slow": None,
+            "loss_slow": slow_loss,
             "accept_rate": since["accepted"] / since["drafted"] if since["drafted"] else None,
             "ppl_sample": math.exp(min(700.0, since["surprise"] / since["verified"])) if since["verified"] else None,
             "baseline": self.baseline,
@@ -175,6 +187,18 @@ class OnlineLearner(Optimised):
                 log_policy[rows] = chosen(log_q, part).cpu()
         return sums, entropy, log_policy
 
+    def _slow_gradients(self, verifier: SharedVerifier, records: Records) -> float:
+        """The gradient of the verifier's deeper layers; returns the mean loss, see `objectives.slow`."""
+        mean = 0.0
+        for rows in self._parts(records):
+            part = records.at(rows)
+            text = self._text_of(part)
+            now, base = verifier.logits_in(text, part.position), verifier.base_logits_in(text, part.position)
+            loss = slow(now, base, part.draft_token, self.settings.beta_kl).sum() / len(records)
+            loss.backward()
+            mean += float(loss.detach())
+        return mean
+
     def _parts(self, records: Records) -> Iterator[Tensor]:
         """Which records are computed together: some of them, or those of a text where its layers are run again."""
         if not self.pair.attends:
@@ -187,5 +211,8 @@ class OnlineLearner(Optimised):
         """The student's logits `[records, vocab]`, of the states that were kept or in the context of their text."""
         if not self.pair.attends:
             return self.pair.draft_logits(part.exit_hidden)
-        text = self.texts[str(int(part.sequence[0]))]
-        return self.pair.logits_in(text[: int(part.position.max()) + 1], part.position)
+        return self.pair.logits_in(self._text_of(part), part.position)
+
+    def _text_of(self, part: Records) -> list[int]:
+        """The one text that records are of, as far as they need it."""
+        return self.texts[str(int(part.sequence[0]))][: int(part.position.max()) + 1]

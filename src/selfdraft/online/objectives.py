@@ -101,6 +101,14 @@ def losses_of(seen: Seen, weights: Mapping[str, float]) -> tuple[dict[str, Tenso
     return {name: MADE[name](seen, log_policy) for name in weights}, log_policy
 
 
+def slow(verifier: Tensor, frozen: Tensor, draft_token: Tensor, beta_kl: float) -> Tensor:
+    """What a verifier that learns has to lose, `[records]`: −log p(a) of every drafted token a, accepted or not, and
+    `beta_kl` times KL(p ‖ p₀), p₀ the verifier before it learnt. Logits `[records, vocab]`."""
+    log_p, log_base = F.log_softmax(verifier.float(), dim=-1), F.log_softmax(frozen.float(), dim=-1)
+    ce = -log_p.gather(-1, draft_token.unsqueeze(-1)).squeeze(-1)
+    return ce + beta_kl * (log_p.exp() * (log_p - log_base)).sum(-1)
+
+
 def _tempered(seen: Seen) -> tuple[Tensor, Tensor]:
     """log p and log π at τ."""
     log_p = F.log_softmax(seen.verifier.float() / seen.tau, dim=-1)

@@ -13,6 +13,7 @@ from selfdraft.models.llama import Llama
 from selfdraft.models.lora import LoraLayers
 from selfdraft.models.low_rank_head import LowRankHead
 from selfdraft.models.own_layers import OwnLayers
+from selfdraft.online.shared import SharedVerifier
 
 
 @dataclass
@@ -27,10 +28,14 @@ class Pair:
     student: Exit
     serving: Exit
     head: Linear
+    verifier: SharedVerifier | None = None
 
     @classmethod
-    def of(cls, draft: Exit, target: Llama) -> "Pair":
+    def of(cls, draft: Exit, target: Llama, shared: bool = False, seed: int = 0) -> "Pair":
         """Before the target is packed. `draft` becomes the student.
+
+        With `shared` its layers are the target's too: what drafts is an exit without a body on the target's layers, and
+        those behind it have adapters of the same rank, whose random halves are `seed`'s.
 
         Raises StudyError for an exit whose body attends, but for layers with LoRA: its states without their context
             would be others.
@@ -42,7 +47,7 @@ class Pair:
             )
         assert target.head.weight is not None, "pair an exit before the target is packed"
         tensors = {name: tensor.to(target.dtype, copy=True) for name, tensor in draft.named_tensors().items()}
-        serving = exit_of(target, draft.layer, draft.capacity, tensors)
+        serving = exit_of(target, draft.layer, "norm" if shared else draft.capacity, tensors)
         for parameter in draft.trained():
             parameter.data = parameter.data.float()
         head = Linear(target.head.weight.data)
@@ -50,18 +55,27 @@ class Pair:
             draft.head = head
         elif isinstance(draft.head, LowRankHead):
             draft.head.head = head
-        return cls(target, draft, serving.pack(), head)
+        pair = cls(target, draft, serving.pack(), head)
+        if shared:
+            assert isinstance(draft.body, LoraLayers), "what is shared are layers with LoRA"
+            rank = next(len(tensor) for name, tensor in tensors.items() if name.endswith(".A"))
+            pair.verifier = SharedVerifier(target, head, draft.body, rank, seed)
+            pair.publish()
+        return pair
 
     def publish(self) -> None:
         """What the student has learnt is what is drafted with from now on.
 
         An exit without a cache has nothing else of the old tensors; one with a cache has it run again
-        (`ExitDrafter.forget`).
+        (`ExitDrafter.forget`). What the verifier shares makes the session's cache old (`Session.reread`).
         """
         with torch.no_grad():
-            if isinstance(self.student.body, LoraLayers):
+            if self.verifier is not None:
+                self.verifier.publish()
+                self.serving.norm.take(self.student.norm.weight)
+            elif isinstance(self.student.body, LoraLayers):
                 assert isinstance(self.serving.body, OwnLayers)
-                self.student.body.merge_into(self.serving.body)
+                self.student.body.merge_into(list(self.serving.body.blocks))
                 self.serving.norm.take(self.student.norm.weight)
             else:
                 self.serving.take(self.student)
@@ -87,5 +101,8 @@ class Pair:
         return self.head(self.target.norm(verifier_hidden))
 
     def parameters(self) -> dict[str, list[nn.Parameter]]:
-        """The student's, by part."""
-        return self.student.parameter_groups()
+        """The student's, by part; those of a shared verifier's deeper layers are `slow`."""
+        groups = self.student.parameter_groups()
+        if self.verifier is not None:
+            groups["slow"] = [tensor for name, tensor in self.verifier.deep.named_parameters() if ".lora_" in name]
+        return groups

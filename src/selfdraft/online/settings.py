@@ -7,10 +7,14 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.online.schedule import OBJECTIVES, Mixture
 
-SHARES = {"head": ("norm", "translator", "low_rank_head", "head"), "split": ("lora",)}  # and their capacities
+SHARES = {
+    "head": ("norm", "translator", "low_rank_head", "head"),
+    "split": ("lora",),
+    "shared": ("lora",),
+}  # and their capacities
 DRAFTS = ("argmax", "sample")
 COUNTS = ("gamma", "max_new_tokens", "fast_batch", "buffer")
-MAY_BE_0 = ("warmup", "evaluate_every", "prompts", "seed")
+MAY_BE_0 = ("slow_every", "warmup", "evaluate_every", "prompts", "seed")
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,13 @@ class OnlineSettings:
         objective: see `selfdraft.online.schedule`.
         share: what of the path to the draft's logits learns. `head`: what lies above the exit's depth; `split`: LoRA
             on the draft's own copy of the layers up to it, which have a KV cache of their own. In both the verifier
-            runs the target's own layers, and the output is the base model's.
+            runs the target's own layers, and the output is the base model's. `shared`: LoRA on all of the target's
+            layers, which draft and verify: the output is the adapted model's.
         draft: how tokens are proposed while learning: the draft's best one, or one drawn from it.
         fast_batch: an update after so many accepted tokens, or after 8 times as many decided ones.
         buffer: records kept; replay: older records of an update, for each fresh one.
+        slow_every: of share shared: updates from one to the next that steps the layers behind the exit too; 0: none.
+        beta_kl: what their divergence from the base model counts for; slow_learning_rate: theirs.
         baseline_momentum: of the exponential moving average of the reward, in [0, 1).
         tau: temperature of the two KL losses.
         warmup: updates until the composite objective moves, and for which it moves, see `Mixture`.
@@ -43,6 +50,9 @@ class OnlineSettings:
     fast_batch: int = 32
     buffer: int = 2048
     replay: float = 1.0
+    slow_every: int = 4
+    beta_kl: float = 1.0
+    slow_learning_rate: float = 5e-6
     baseline_momentum: float = 0.99
     tau: float = 1.0
     warmup: int = 100
@@ -62,7 +72,7 @@ class OnlineSettings:
             value, least = getattr(self, key), 0 if key in MAY_BE_0 else 1
             if type(value) is not int or value < least:
                 raise StudyError(f"{key}: {value!r} is not a whole number ≥ {least}")
-        for key in ("temperature", "replay", "weight_decay"):
+        for key in ("temperature", "replay", "weight_decay", "beta_kl", "slow_learning_rate"):
             self._check(key, 0 <= getattr(self, key) < math.inf, "a number ≥ 0")
         for key in ("tau", "gradient_clip"):
             self._check(key, 0 < getattr(self, key) < math.inf, "a number > 0")

@@ -28,7 +28,13 @@ Floats = npt.NDArray[np.float64]
 WINDOWS = 10  # of each data set of a stream
 TEXTS = ("learner", "objective", "share", "lossless_against", "draft", "capacity", "part", "dataset")
 SIZES = ("layer", "seeds", "prompts", "updates", "tokens")
-ESTIMATES = ("accepted_mean", "gain", "over_trained", "saved_ms", "break_even_tokens")
+DRIFT: dict[
+    str, Callable[..., Any]
+] = {  # of Σ labels, Σ KL to the base model in nats, Σ −log p(label), by conversation
+    "drift_kl": lambda labels, kl, ce: kl / labels,
+    "perplexity": lambda labels, kl, ce: np.exp(ce / labels),
+}
+ESTIMATES = ("accepted_mean", "gain", "over_trained", "saved_ms", "break_even_tokens", *DRIFT)
 TIMES = ("learning_s", "decoding_s", "learning_of_decoding")
 COLUMNS = [*TEXTS, *SIZES, *with_intervals(ESTIMATES), *TIMES, "interval_note"]
 
@@ -180,6 +186,10 @@ def _held_out(group: Sequence[Run], trained: Floats | None, confidence: float) -
             "accepted_mean": crossed(lambda accepted, cycles: accepted / cycles, list(sums), confidence),
             "gain": crossed(lambda a, c, b, d: a / c - b / d, [*sums, *before], confidence),
         }
+        if all("by_conversation" in look for look in looks):
+            texts = [np.array(list(look["by_conversation"].values()), dtype=np.float64).T for look in looks]
+            of_text = list(np.stack(texts, axis=1))  # [3, seeds, conversations]
+            found |= {name: crossed(statistic, of_text, confidence) for name, statistic in DRIFT.items()}
         if trained is not None:
             beside = np.broadcast_to(trained, sums.shape)
             found["over_trained"] = crossed(lambda a, c, b, d: a / c - b / d, [*sums, *beside], confidence)

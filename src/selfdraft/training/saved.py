@@ -19,7 +19,7 @@ from selfdraft.files import remove_abandoned, saving_tensors, whole_file
 from selfdraft.training.optimised import Optimised
 
 LARGEST_SHARE = 0.05  # of the time may go into saving by time
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, which counts the steps of each parameter beside them
 
 
 @dataclass
@@ -55,7 +55,9 @@ class Saving:
         for number, learner in enumerate(learners):
             for place, (parameter, best) in enumerate(zip(learner.parameters, learner.best_tensors, strict=True)):
                 moments = learner.optimiser.state[parameter]
-                named = {"now": parameter, "best": best} | {name: moments[name] for name in MOMENTS if name in moments}
+                named = {"now": parameter, "best": best} | {
+                    name: moments[name] for name in (*MOMENTS, "step") if name in moments
+                }
                 for name, tensor in named.items():
                     tensors[f"{number}.{place}.{name}"] = tensor.detach().cpu().contiguous()
             numbers = {name: getattr(learner, name) for name in learner.numbers}
@@ -96,8 +98,9 @@ class Saving:
                 state = {name: tensors[f"{number}.{place}.{name}"].to(parameter.device) for name in ("now", "best")}
                 parameter.data.copy_(state["now"])
                 learner.best_tensors.append(state["best"].clone())
-                if step:
-                    moments: dict[str, Tensor] = {"step": torch.tensor(float(step), device=parameter.device)}
+                if f"{number}.{place}.{MOMENTS[0]}" in tensors:
+                    count = tensors.get(f"{number}.{place}.step", torch.tensor(float(step)))
+                    moments: dict[str, Tensor] = {"step": count.to(parameter.device)}
                     for name in MOMENTS:
                         moments[name] = torch.empty_like(parameter).copy_(tensors[f"{number}.{place}.{name}"])
                     learner.optimiser.state[parameter] = moments
