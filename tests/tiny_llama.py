@@ -80,9 +80,11 @@ def moved_eagle3(
     fc_norm: bool = False,
     norm_output: bool = False,
     amount: float = 0.1,
+    bias_rank: int = 0,
+    confidence: bool = False,
 ) -> Eagle3:
     """An untrained EAGLE-3 drafter, every tensor of which is moved: none of it is zero or one."""
-    draft = untrained_eagle3(target, features, kept_ids, torch.float32, fc_norm, norm_output)
+    draft = untrained_eagle3(target, features, kept_ids, torch.float32, fc_norm, norm_output, bias_rank, confidence)
     generator = torch.Generator().manual_seed(12)
     for parameter in draft.parameters():
         parameter.data += amount * torch.randn(parameter.shape, generator=generator)

@@ -45,6 +45,15 @@ def test_pace_finds_the_maximum_of_the_cost_model():
     assert pace.length(8, [(0, 0)]) == max(speed, key=speed.get)
 
 
+def test_pace_says_from_which_chance_on_one_more_token_pays():
+    """Where all tokens so far are as sure as α says, that is the length that the cost model finds, or one beyond."""
+    for cost in (0.05, 0.1, 0.3):
+        pace = Pace(cost, accepted=7.0, rejected=3.0)
+        best, speed = pace.best(20)
+        assert pace.least(20) == pytest.approx(speed * cost / 0.7)
+        assert 0.7 ** (best - 1) > pace.least(20) > 0.7 ** (best + 1)
+
+
 def test_a_perfect_drafter_drafts_all_and_a_useless_one_little():
     target = tiny_llama()
     perfect = ExitDrafter(target, untrained_exit(target, 3, "head"), adapt=True)

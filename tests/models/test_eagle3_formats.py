@@ -174,6 +174,19 @@ def test_tensors_that_do_not_fit_are_refused(target, folder, tensors, message):
     assert message in refused(folder, target)
 
 
+def test_a_bias_is_refused_and_a_confidence_head_left_out(target, tmp_path):
+    biased = moved_eagle3(target, (1, 2), KEPT, bias_rank=3)
+    for form in FORMS:
+        with pytest.raises(
+            StudyError, match=f"^bias_rank: the form {form} has no place for a bias by the token before"
+        ):
+            export_eagle3(biased, target, tmp_path, form)
+        assert not list(tmp_path.iterdir())
+    export_eagle3(moved_eagle3(target, (1, 2), KEPT, confidence=True), target, tmp_path, "raw")
+    assert sorted(load_file(tmp_path / "model.safetensors")) == sorted([*REST, *(f"midlayer.{name}" for name in LAYER)])
+    assert import_eagle3(tmp_path, target).confidence is None
+
+
 def test_features_without_a_layer_id_are_refused(target, tmp_path):
     for features, form, told in (
         ((0, 2), "raw", "depth 0, the embedding"),

@@ -115,6 +115,40 @@ def test_trimming_keeps_what_both_vocabularies_have(target):
         draft.trim(torch.tensor([0]))
 
 
+def test_bias_and_confidence_are_saved_counted_and_trimmed_with_the_rest(target, tmp_path):
+    draft = moved_eagle3(target, (1, 3), KEPT, bias_rank=5, confidence=True)
+    save_eagle3(draft, tmp_path, torch.float32)
+    write_config(target, tmp_path, fc_norm=False, norm_output=False, bias_rank=5, confidence=True)
+    saved = {name: tuple(t.shape) for name, t in load_file(tmp_path / "draft.safetensors").items()}
+    more = {"bias.embedding.weight": (VOCAB, 5), "bias.head.weight": (len(KEPT), 5)}
+    more |= {"confidence.weight": (1, HIDDEN), "confidence.bias": (1,)}
+    assert more.items() <= saved.items()
+    after, _ = load_eagle3(tmp_path, target)
+    output, tokens = torch.randn(2, HIDDEN), torch.tensor([60, 7])
+    assert torch.equal(after.logits(output, tokens), draft.logits(output, tokens))
+    assert torch.equal(after.confidence.chance(output), draft.confidence.chance(output))
+    plain = moved_eagle3(target, (1, 3), KEPT)
+    sizes = [sum(parameter.numel() for parameter in one.parameters()) for one in (draft, plain)]
+    assert sizes[0] - sizes[1] == VOCAB * 5 + len(KEPT) * 5 + HIDDEN + 1
+    assert draft.step_bytes() - plain.step_bytes() == 4 * (len(KEPT) * 5 + 5 + HIDDEN)
+    expected = draft.logits(output, tokens)[:, [2, 3]]
+    torch.testing.assert_close(after.trim(torch.tensor([4, 9])).pack().logits(output, tokens), expected)
+    write_config(target, tmp_path, fc_norm=False, norm_output=False, confidence=True)
+    assert refused(tmp_path, target).endswith("unknown tensors: bias.embedding.weight, bias.head.weight")
+    write_config(target, tmp_path, fc_norm=False, bias_rank="5")
+    assert refused(tmp_path, target).endswith("config.json: bias_rank: found '5', a whole number ≥ 0 is right")
+
+
+def test_an_untrained_bias_changes_nothing_and_can_learn(target):
+    with_bias = untrained_eagle3(target, (1, 3), KEPT, torch.float32, bias_rank=5)
+    without = untrained_eagle3(target, (1, 3), KEPT, torch.float32)
+    output, tokens = torch.randn(2, HIDDEN), torch.tensor([60, 7])
+    assert torch.equal(with_bias.logits(output, tokens), without.logits(output))
+    head = with_bias.bias.head.weight.requires_grad_(True)
+    with_bias.logits(output, tokens).square().sum().backward()
+    assert head.grad.any()
+
+
 @pytest.mark.parametrize(("layers", "expected"), [(30, (2, 15, 27)), (16, (2, 8, 13)), (4, (1, 2)), (1, (0, 1))])
 def test_usual_features_are_eagle_3s_inputs(layers, expected):
     assert usual_features(layers) == expected

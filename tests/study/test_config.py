@@ -13,7 +13,8 @@ from selfdraft.study.options import sources_of, splits_of
 from selfdraft.study.schema import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ["config.yaml", "profiles/slurm-gh200/config.yaml", "profiles/exits/config.yaml", "tests/workflow/tiny.yaml"]
+PROFILES = [f"profiles/{name}/config.yaml" for name in ("slurm-gh200", "exits", "long")]
+CONFIGS = ["config.yaml", *PROFILES, "tests/workflow/tiny.yaml"]
 MISSING = object()
 TREE = {"tree": {"nodes": 8, "children": 4}}
 EAGLE = {"kind": "eagle3", "features": [2, 15, 27]}

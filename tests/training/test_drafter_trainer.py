@@ -14,6 +14,7 @@ from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.errors import StudyError
 from selfdraft.models.eagle3 import untrained_eagle3
 from selfdraft.sequences import pack
+from selfdraft.training.confidence import confidence_losses
 from selfdraft.training.drafter_settings import LEARNING_RATES, DrafterSettings
 from selfdraft.training.drafter_trainer import DrafterTrainer
 from selfdraft.training.interruption import Stopped
@@ -45,9 +46,9 @@ def texts(count, length, seed=0):
     return [(row, [0] * 5 + [1] * (len(row) - 5)) for row in rows]
 
 
-def trainer(target, settings=SETTINGS, lines=None, kept=None, rows=None, check=None):
+def trainer(target, settings=SETTINGS, lines=None, kept=None, rows=None, check=None, **parts):
     ids = torch.arange(61) if kept is None else kept
-    draft = untrained_eagle3(target, FEATURES, ids, torch.float32, fc_norm=True, norm_output=True)
+    draft = untrained_eagle3(target, FEATURES, ids, torch.float32, fc_norm=True, norm_output=True, **parts)
     states = captured(target, rows or texts(6, 30))
     log = [].append if lines is None else lines.append
     return DrafterTrainer(target, draft, states, check or states, settings, log)
@@ -125,10 +126,13 @@ def test_the_log_says_each_steps_loss_and_what_would_be_accepted(target):
         )
 
 
-def test_what_is_measured_is_what_whole_distributions_say(target):
+@pytest.mark.parametrize("bias_rank", [0, 4])
+def test_what_is_measured_is_what_whole_distributions_say(target, bias_rank):
     """Accuracy, overlap and the accepted length of the untrained drafter, computed the long way."""
     kept = torch.arange(0, 61, 2)
-    made = trainer(target, kept=kept, rows=texts(1, 40))
+    made = trainer(target, kept=kept, rows=texts(1, 40), bias_rank=bias_rank)
+    if bias_rank:
+        made.draft.bias.head.weight.data.normal_(generator=torch.Generator().manual_seed(1))
     found = made.measure()
     states = made.check
     (tokens,) = torch.from_numpy(states.sequences.tokens).long().unsqueeze(0)
@@ -138,7 +142,8 @@ def test_what_is_measured_is_what_whole_distributions_say(target):
         hits = torch.zeros(3, len(tokens), dtype=torch.bool)
         for step in range(3):
             q = torch.zeros_like(p)
-            q[:, kept] = torch.softmax(made.draft.logits(outputs[step]), -1)
+            before = tokens[(torch.arange(len(tokens)) + 1 + step).clamp(max=len(tokens) - 1)]
+            q[:, kept] = torch.softmax(made.draft.logits(outputs[step], before), -1)
             labels = torch.arange(5, len(tokens))
             mine, teachers = q[labels - 2 - step], p[labels - 1]
             assert found.overlap[step] == pytest.approx(float(torch.minimum(mine, teachers).sum(-1).mean()), abs=1e-5)
@@ -162,6 +167,67 @@ def test_positions_whose_best_token_cannot_be_drafted_teach_nothing(target):
     made.run()
     shares = [json.loads(line)["outside"] for line in lines[1:]]
     assert all(0 < share < 1 for share in shares)
+
+
+def test_the_drafter_learns_beside_a_confidence_head_as_without_it(target):
+    kept, lines = torch.arange(0, 61, 2), []
+    settings = dataclasses.replace(SETTINGS, gradient_clip=0.3, learning_rate=FAST | {"confidence": 3e-2})
+    with_head, without = trainer(target, settings, lines, kept, confidence=True), trainer(target, settings, kept=kept)
+    with_head.run()
+    without.run()
+    for name, tensor in without.draft.named_tensors().items():
+        assert torch.equal(tensor, with_head.draft.named_tensors()[name]), name
+    first, *rest = [json.loads(line) for line in lines]
+    assert all({f"confidence_loss_{k}" for k in (1, 2, 3)} <= set(row) for row in rest)
+    for k in (1, 2, 3):
+        assert rest[-1][f"validation_confidence_error_{k}"] < first[f"validation_confidence_error_{k}"]
+
+
+def test_a_confidence_head_learns_how_much_of_each_distribution_the_teachers_overlaps(target):
+    """All labels count, also those whose best token cannot be drafted; nothing but the head has a gradient."""
+    kept = torch.arange(0, 61, 2)
+    made = trainer(
+        target, dataclasses.replace(SETTINGS, tokens_per_step=10), kept=kept, rows=texts(1, 40), confidence=True
+    )
+    made.draft.confidence.weight.data.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    states, draft, pack = made.learn, made.draft, packed(made.learn.sequences, [0], 3)
+    labels, tokens = pack.labels, torch.from_numpy(states.sequences.tokens).long()
+    p = torch.softmax(target.logits(states.final), -1)[labels - 1][:, kept]
+    expected, errors = [], []
+    with torch.no_grad():
+        for step, output in enumerate(made._outputs(states, pack, 3)):
+            at = output[labels - 2 - step]
+            share = torch.minimum(p, torch.softmax(draft.logits(at), -1)).sum(-1)
+            chance = draft.confidence.chance(draft.read(at))
+            expected.append(float(-(share * chance.log() + (1 - share) * (1 - chance).log()).sum()))
+            errors.append(float((share - chance).abs().mean()))
+    outputs = made._outputs(states, pack, 3)
+    losses = confidence_losses(draft, made.known, outputs, pack.index[labels], labels, tokens[labels - 1])
+    assert losses.tolist() == pytest.approx(expected, rel=1e-4)
+    losses.sum().backward()
+    assert {name for name, one in draft.named_parameters() if one.grad is not None} == {
+        "confidence.weight",
+        "confidence.bias",
+    }
+    assert made.measure().missed == pytest.approx(errors, rel=1e-3)
+
+
+def test_a_bias_by_the_token_before_learns_what_the_states_do_not_tell(target):
+    """With all else held still, text in which each token decides the next is learnt by the bias alone."""
+    held = dict.fromkeys(FAST, 0.0) | {"bias": 0.1}
+    settings = dataclasses.replace(SETTINGS, start="last_layer", epochs=8, learning_rate=held)
+    lines = []
+    made = trainer(target, settings, lines, bias_rank=16)
+    before = {name: tensor.clone() for name, tensor in made.draft.named_tensors().items()}
+    made.draft.bias.head.weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+    assert made._gradients(range(6))[0] == pytest.approx(made.measure().kl)  # the same text: what is learnt is measured
+    made.learner.optimiser.zero_grad()
+    made.draft.bias.head.weight.data.zero_()
+    made.run()
+    first, *_, last = [row for line in lines if "validation_kl_1" in (row := json.loads(line))]
+    assert last["validation_kl_1"] < 0.8 * first["validation_kl_1"]
+    moved = {name for name, tensor in made.draft.named_tensors().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"bias.embedding.weight", "bias.head.weight"}
 
 
 def test_labels_begin_where_every_step_has_a_row():
@@ -199,6 +265,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 
 
 def test_every_part_has_a_rate(target):
-    draft = untrained_eagle3(target, FEATURES, torch.arange(9), torch.float32, fc_norm=True)
+    more = {"fc_norm": True, "bias_rank": 2, "confidence": True}
+    draft = untrained_eagle3(target, FEATURES, torch.arange(9), torch.float32, **more)
     assert set(draft.parameter_groups()) == set(LEARNING_RATES)
     assert np.isclose(sum(DrafterSettings().weights), 1)

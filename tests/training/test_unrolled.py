@@ -41,7 +41,10 @@ def trained(target, draft, rows, steps=STEPS):
     """Training's logits of each step, `[total, kept]`."""
     features = torch.cat([states(target, text) for text in rows])
     tokens = torch.tensor([token for text in rows for token in text])
-    return [draft.logits(out) for out in unrolled(target, draft, tokens, features, [len(text) for text in rows], steps)]
+    outputs = unrolled(target, draft, tokens, features, [len(text) for text in rows], steps)
+    ends = torch.tensor([len(text) for text in rows]).cumsum(0).repeat_interleave(torch.tensor([*map(len, rows)])) - 1
+    places = torch.arange(len(tokens)) + 1
+    return [draft.logits(out, tokens[torch.minimum(places + step, ends)]) for step, out in enumerate(outputs)]
 
 
 class Forced:
@@ -55,12 +58,13 @@ class Forced:
         return self.columns[len(self.seen) - 1], None
 
 
-@pytest.mark.parametrize("fc_norm", [False, True])
+@pytest.mark.parametrize(("fc_norm", "bias_rank"), [(False, 0), (True, 0), (True, 5)])
 @pytest.mark.parametrize("norm_output", [False, True])
 @torch.inference_mode()
-def test_serving_computes_what_training_does(target, fc_norm, norm_output):
+def test_serving_computes_what_training_does(target, fc_norm, norm_output, bias_rank):
     """Two rows of other lengths, drafts of which nothing, some or all is accepted: step by step the same logits."""
-    draft = moved_eagle3(target, FEATURES, torch.arange(target.config.vocab_size), fc_norm, norm_output)
+    vocabulary = torch.arange(target.config.vocab_size)
+    draft = moved_eagle3(target, FEATURES, vocabulary, fc_norm, norm_output, bias_rank=bias_rank)
     whole = texts(target, 40, 37)
     offsets = [0, 40]
     expected = trained(target, draft, whole)

@@ -288,6 +288,30 @@ def test_the_study_of_exits_asks_its_heads_in_every_way_and_looks_at_them_once(s
     assert "figure_learning" not in jobs
 
 
+def test_the_long_study_is_the_default_ones_eagle_3_on_more_answers_and_what_stands_beside_it(study):
+    jobs = study.to_do("--configfile", "profiles/long/config.yaml", "--cores", "2", "all_figures")
+    once = (
+        "questions",
+        "regenerate",
+        "train_drafter",
+        "acceptance",
+        "speed",
+        "steps",
+        "figure_learning",
+        "figure_domains",
+    )
+    assert {name: jobs[name] for name in once} == dict.fromkeys(once, 1)
+    assert jobs["domain_acceptance"] == 2
+    assert not {"train", "train_exits", "capture", "quality"} & set(jobs)  # no exit, and no states but the answers'
+    long, default = (yaml.safe_load((ROOT / name).read_text()) for name in ("profiles/long/config.yaml", "config.yaml"))
+    assert long["answers"] == default["answers"] | {"questions": 8 * default["answers"]["questions"]}
+    recipe = default["drafters"]["eagle3"]
+    assert long["drafters"]["eagle3"] == recipe | {"training": {"epochs": 3, "evaluations": 12}}
+    for name in ("lookup", "hybrid"):
+        assert long["drafters"][name] == default["drafters"][name]
+    assert (long["target"], long["data"]) == (default["target"], default["data"])
+
+
 WRONG = [
     ("training/epoch", 3, 'config.yaml: training.epoch: unknown key; did you mean "epochs"?'),
     ("sweeps/layers/T/0", 0, "config.yaml: sweeps.layers.T.0: 0 is not > 0"),

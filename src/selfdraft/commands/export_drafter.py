@@ -53,4 +53,5 @@ def run(args: argparse.Namespace) -> None:
         return
     with whole_folder(args.out_dir, ("config.json", "model.safetensors")) as folder:
         export_eagle3(draft, target, folder, args.form, args.name or Path(args.target).name, args.gamma)
-    print(f"{args.out_dir}: {args.form}, features {list(draft.features)}, {len(draft.kept_ids)} tokens")
+    left_out = "" if draft.confidence is None else ", without its confidence head"
+    print(f"{args.out_dir}: {args.form}, features {list(draft.features)}, {len(draft.kept_ids)} tokens{left_out}")

@@ -14,6 +14,8 @@ DEFAULTS: dict[str, Any] = {
     "vocabulary": 8192,
     "fc_norm": True,
     "norm_output": False,
+    "bias_rank": 0,
+    "confidence": False,
     "answers": "original",
     "training": {},
 }
@@ -61,6 +63,8 @@ def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
     for key, default in DEFAULTS.items():
         if type(found[key]) is not type(default):
             raise StudyError(f"drafters.{name}.{key}: found {found[key]!r}, a value like {default!r} is right")
+    if found["bias_rank"] < 0:
+        raise StudyError(f"drafters.{name}.bias_rank: {found['bias_rank']} is not ≥ 0")
     return found
 
 
@@ -115,7 +119,8 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
         by_depth = {depth: read_states(args.capture, depth, split, target, text) for depth in depths}
         return CapturedStates(text, by_depth, by_depth[last], target)
 
-    draft = untrained_eagle3(target, raw["features"], ids, torch.float32, raw["fc_norm"], raw["norm_output"])
+    more = {key: raw[key] for key in ("fc_norm", "norm_output", "bias_rank", "confidence")}
+    draft = untrained_eagle3(target, raw["features"], ids, torch.float32, **more, seed=settings.seed)
     learn, check = states("train"), states("validation")
     identities = {
         "target": target_identity(target),
@@ -139,8 +144,7 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
             "kind": raw["kind"],
             "drafter": args.name,
             "features": raw["features"],
-            "fc_norm": raw["fc_norm"],
-            "norm_output": raw["norm_output"],
+            **more,
             "draft_vocab_size": len(ids),
             "seed": settings.seed,
             "dataset": args.dataset,

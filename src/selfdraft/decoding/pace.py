@@ -48,9 +48,23 @@ class Pace:
         self.accepted = self.memory * self.accepted + accepted
         self.rejected = self.memory * self.rejected + rejected
 
+    def least(self, gamma: int) -> float:
+        """How likely all tokens of a draft so far must be accepted for one more of them to pay.
+
+        One more costs `draft_cost` and yields α tokens if all before it are accepted; the same time elsewhere yields
+        the tokens of the fastest length (the threshold policy of SpecDec++, Huang et al. 2024, arXiv 2405.19715).
+        """
+        _, speed = self.best(gamma)
+        return speed * self.draft_cost / max(self.rate, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        """α: the share of accepted among decided tokens, older ones counting less."""
+        return self.accepted / max(self.accepted + self.rejected, 1e-9)
+
     def best(self, gamma: int) -> tuple[int, float]:
         """The draft length 0 … gamma that is expected to be fastest, and its tokens per vanilla step."""
-        rate = self.accepted / max(self.accepted + self.rejected, 1e-9)
+        rate = self.rate
         best, best_speed, tokens = 0, 1.0, 1.0
         for g in range(1, gamma + 1):
             tokens += rate**g

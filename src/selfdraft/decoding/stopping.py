@@ -12,6 +12,7 @@ from selfdraft.errors import StudyError
 class Stopping:
     """Stop after a token drawn where the draft's best probability is below `min_confidence`, or its
     entropy above `max_entropy` nats; that token is still verified (Kangaroo; SVIP, arXiv 2411.18462).
+    Of a drafter that predicts it, the chance that the token is accepted takes that probability's place.
 
     Whether to go on depends only on tokens drafted before, never on the verification: the output's
     distribution is the target's whatever the thresholds are. Off by default.
@@ -30,10 +31,13 @@ class Stopping:
     def active(self) -> bool:
         return self.min_confidence > 0 or self.max_entropy < float("inf")
 
-    def unsure(self, logits: Tensor) -> Tensor:
-        """Bool `[batch]` of draft logits `[batch, vocab]`, at temperature 1."""
+    def unsure(self, logits: Tensor, chance: Tensor | None = None) -> Tensor:
+        """Bool `[batch]` of draft logits `[batch, vocab]`, at temperature 1.
+
+        `chance [batch]`, if given, takes the place of the best probability.
+        """
         log_q = torch.log_softmax(logits.float(), dim=-1)
-        low = log_q.amax(dim=-1).exp() < self.min_confidence
+        low = (log_q.amax(dim=-1).exp() if chance is None else chance) < self.min_confidence
         if self.max_entropy == float("inf"):
             return low
         return low | (-(log_q.exp() * log_q).nan_to_num(0.0).sum(dim=-1) > self.max_entropy)

@@ -40,6 +40,15 @@ SETTINGS = {
         "description": "EAGLE-3.1: the next step reads the normed state (false).",
         "type": "boolean",
     },
+    "bias_rank": {
+        "description": "Rank of a bias of the logits by the token before; 0: none (0).",
+        "type": "integer",
+        "minimum": 0,
+    },
+    "confidence": {
+        "description": "A head that predicts how likely a token is accepted, for drafts that end early (false).",
+        "type": "boolean",
+    },
     "answers": {
         "description": "original: trained on the data's answers; regenerated: on the target's own (section answers).",
         "enum": ["original", "regenerated"],
@@ -82,6 +91,8 @@ SETTINGS = {
                     "fc": {"description": "Of the fusion.", "$ref": "#/$defs/learning_rate"},
                     "layer": {"description": "Of the layer.", "$ref": "#/$defs/learning_rate"},
                     "head": {"description": "Of the head.", "$ref": "#/$defs/learning_rate"},
+                    "bias": {"description": "Of the bias.", "$ref": "#/$defs/learning_rate"},
+                    "confidence": {"description": "Of the confidence.", "$ref": "#/$defs/learning_rate"},
                 },
             },
             "warmup_fraction": {
@@ -139,8 +150,9 @@ class Eagle3Drafter:
         adapt: bool = False,
         tree: Tree | None = None,
     ) -> None:
-        """`stopping` and `adapt` as for an exit; with `tree` it drafts trees, without either. Raises StudyError for a
-        tree that no context of the target holds."""
+        """`stopping` and `adapt` as for an exit, but that a confidence head says how sure a token is, if there is one;
+        with `tree` it drafts trees, without either. Raises StudyError for a tree that no context of the target holds.
+        """
         if tree is not None:
             tree.check_room(target.config.max_positions)
         self.target, self.model, self.tree = target, draft, tree
@@ -155,6 +167,9 @@ class Eagle3Drafter:
         self._lacking = 1
         self._state: Tensor | None = None  # [batch, 1, hidden]: the layer's last output, for the next step
         self._decided: list[tuple[int, int]] = []
+        asks = self.pace is not None or (self.stopping is not None and self.stopping.min_confidence > 0)
+        self._asked = draft.confidence if asks else None
+        self._chance: Tensor | None = None  # [batch]: that the token drawn from the last logits is accepted
 
     def start(self, session: Session) -> None:
         self._decided, self._lacking = [], 1
@@ -180,7 +195,9 @@ class Eagle3Drafter:
             output = self._next(session, token, position) if position else self._catch_up(session)
             self._state = self.model.handed_on(output)
             session.bytes_read += self._bytes + (0 if position else self._fusion)
-            return self.model.logits(output)[:, 0]
+            if self._asked is not None:
+                self._chance = self._asked.chance(self.model.read(output)[:, 0])
+            return self.model.logits(output, token)[:, 0]
 
         return draft_token_by_token(
             session,
@@ -192,7 +209,12 @@ class Eagle3Drafter:
             self.stopping,
             self.pace,
             self.model.kept_ids,
+            None if self._asked is None else self._last_chance,
         )
+
+    def _last_chance(self) -> Tensor:
+        assert self._chance is not None
+        return self._chance
 
     def _tree(self, session: Session, gamma: int, tree: Tree) -> Draft:
         output, cache = self._catch_up(session), self._cache
@@ -210,10 +232,11 @@ class Eagle3Drafter:
             found = session.step(self.target, name, self.model, self._of_state, pairs, first, cache, seen, depths)
             states = self.model.handed_on(found)
             session.bytes_read += self._bytes
-            return self.model.logits(found)
+            return self.model.logits(found, tokens)
 
         room = session.room
-        return draft_tree(self.model.logits(output)[:, 0], expand, gamma, tree, room, self.model.kept_ids, room + 1)
+        logits = self.model.logits(output, session.pending)[:, 0]
+        return draft_tree(logits, expand, gamma, tree, room, self.model.kept_ids, room + 1)
 
     def observe(self, outcome: Outcome) -> None:
         self._decided = outcome.decided

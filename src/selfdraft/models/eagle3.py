@@ -19,10 +19,12 @@ from selfdraft.errors import StudyError
 from selfdraft.files import read_json, saving_tensors
 from selfdraft.models.cache import KVCache, Step
 from selfdraft.models.compact import KEY, restored
+from selfdraft.models.confidence import BIAS, WEIGHT, Confidence
 from selfdraft.models.config import LlamaConfig
 from selfdraft.models.exit import check_trained_on
 from selfdraft.models.linear import Linear, RMSNorm
 from selfdraft.models.llama import Attention, Block, Llama, fused, parted
+from selfdraft.models.token_bias import EMBEDDING, HEAD, TokenBias
 from selfdraft.models.vocabulary import checked_ids
 from selfdraft.models.weights import read_tensors
 
@@ -71,11 +73,12 @@ class Midlayer(nn.Module):
 
 
 class Eagle3(nn.Module):
-    """Fusion, layer, norm and a head of few tokens.
+    """Fusion, layer, norm and a head of few tokens; perhaps a bias by the token before, and a confidence.
 
     `features` are the target's depths whose states are fused, ascending; `kept_ids [kept]` the target's ids of the
     head's rows. Two switches are EAGLE-3.1's: `fc_norm` norms each feature before the fusion; with `norm_output` the
-    state that the next step reads is the normed one.
+    state that the next step reads is the normed one. `bias` and `confidence` are there if their tensors are; EAGLE-3
+    has neither.
     """
 
     cache_layers = 1
@@ -98,6 +101,8 @@ class Eagle3(nn.Module):
         self.midlayer = Midlayer(replace(config, qk_norm=False), layer)
         self.norm = RMSNorm(tensors["norm.weight"], config.norm_eps)
         self.head = Linear(tensors["lm_head.weight"])
+        self.bias = TokenBias(tensors[EMBEDDING], tensors[HEAD]) if EMBEDDING in tensors else None
+        self.confidence = Confidence(tensors[WEIGHT], tensors[BIAS]) if WEIGHT in tensors else None
         self.kept_ids = kept_ids
 
     def named_tensors(self) -> dict[str, Tensor]:
@@ -107,6 +112,11 @@ class Eagle3(nn.Module):
         for name, module in (("fc", self.fc), ("norm", self.norm), ("lm_head", self.head)):
             assert module.weight is not None, "packed weights cannot be saved"
             named[f"{name}.weight"] = module.weight
+        if self.bias is not None:
+            assert self.bias.head.weight is not None, "packed weights cannot be saved"
+            named |= {EMBEDDING: self.bias.embedding, HEAD: self.bias.head.weight}
+        if self.confidence is not None:
+            named |= {f"confidence.{name}": tensor for name, tensor in self.confidence.named_parameters()}
         return {name: tensor.detach() for name, tensor in named.items()} | self.map_tensors()
 
     def map_tensors(self) -> dict[str, Tensor]:
@@ -120,6 +130,7 @@ class Eagle3(nn.Module):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All that is trained, by part: each has a learning rate of its own."""
         groups: dict[str, list[nn.Parameter]] = {"norm": [], "fc": [], "layer": [], "head": []}
+        groups |= {part: [] for part in ("bias", "confidence") if getattr(self, part) is not None}
         for name, parameter in self.named_parameters():
             first = name.partition(".")[0]
             part = "norm" if "norm" in name else {"midlayer": "layer"}.get(first, first)
@@ -141,9 +152,22 @@ class Eagle3(nn.Module):
         """What the head reads, of a layer's output."""
         return self.norm(output)
 
-    def logits(self, output: Tensor) -> Tensor:
-        """Of the kept tokens, `[…, kept]`, of a layer's output."""
-        return self.head(self.read(output))
+    def logits(self, output: Tensor, before: Tensor | None = None) -> Tensor:
+        """Of the kept tokens, `[…, kept]`, of a layer's output.
+
+        `before`, int64 `[…]`, are the tokens that they would follow: those whose embedding the layer has read. Only a
+        bias asks for them.
+        """
+        logits: Tensor = self.head(self.read(output))
+        if self.bias is None:
+            return logits
+        assert before is not None, "a bias needs the tokens before"
+        return self.bias.add_to(logits, before)
+
+    def products(self, read: Tensor, before: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The logits as (input, weight) pairs (see `Linear.products`), of what the head reads and the tokens before."""
+        found = self.head.products(read)
+        return found if self.bias is None else found + self.bias.head.products(self.bias.inputs(before, read.dtype))
 
     def trim(self, kept_ids: Tensor) -> "Eagle3":
         """Keep of the own vocabulary only these tokens too; returns self. Before packing only.
@@ -153,12 +177,17 @@ class Eagle3(nn.Module):
         rows = torch.isin(self.kept_ids, checked_ids(kept_ids, self.config.vocab_size).to(self.kept_ids.device))
         if not rows.any():
             raise StudyError("draft vocabulary: none of these tokens is in the drafter's own")
-        self.kept_ids, self.head = self.kept_ids[rows], self.head.rows(rows.nonzero().squeeze(1))
+        places = rows.nonzero().squeeze(1)
+        self.kept_ids, self.head = self.kept_ids[rows], self.head.rows(places)
+        if self.bias is not None:
+            self.bias.head = self.bias.head.rows(places)
         return self
 
     def step_bytes(self) -> int:
         """Bytes of matrices that one draft step reads; the fusion, once a cycle, is not among them."""
-        return self.head.bytes + sum(m.bytes for m in self.midlayer.modules() if isinstance(m, Linear))
+        more = 0 if self.bias is None else self.bias.step_bytes
+        more += 0 if self.confidence is None else self.confidence.bytes
+        return self.head.bytes + more + sum(m.bytes for m in self.midlayer.modules() if isinstance(m, Linear))
 
     def pack(self) -> "Eagle3":
         """Pack all weights for inference on the CPU; returns self."""
@@ -182,7 +211,9 @@ def check_features(features: Sequence[int], n_layers: int, where: str) -> None:
         raise StudyError(f"{where}: found {list(features)}, ascending depths of the target are right")
 
 
-def shapes(config: LlamaConfig, features: int, kept: int, fc_norm: bool) -> dict[str, tuple[int, ...]]:
+def shapes(
+    config: LlamaConfig, features: int, kept: int, fc_norm: bool, bias_rank: int = 0, confidence: bool = False
+) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor of a checkpoint."""
     c = config
     hidden, inner, q, kv = c.hidden_size, c.intermediate_size, c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
@@ -201,7 +232,10 @@ def shapes(config: LlamaConfig, features: int, kept: int, fc_norm: bool) -> dict
     rest = {"fc": (hidden, features * hidden), "norm": (hidden,), "lm_head": (kept, hidden)}
     rest |= {f"fc_norm.{place}": (hidden,) for place in range(features if fc_norm else 0)}
     weights = {LAYER + name: shape for name, shape in layer.items()} | rest
-    return {f"{name}.weight": shape for name, shape in weights.items()} | {"d2t": (kept,), "t2d": (c.vocab_size,)}
+    found = {f"{name}.weight": shape for name, shape in weights.items()} | {"d2t": (kept,), "t2d": (c.vocab_size,)}
+    if bias_rank:
+        found |= TokenBias.shapes(c.vocab_size, kept, bias_rank)
+    return found | Confidence.shapes(hidden) if confidence else found
 
 
 def untrained_eagle3(
@@ -211,11 +245,15 @@ def untrained_eagle3(
     dtype: torch.dtype,
     fc_norm: bool = False,
     norm_output: bool = False,
+    bias_rank: int = 0,
+    confidence: bool = False,
+    seed: int = 0,
 ) -> Eagle3:
     """The drafter before any training, made of the target: its last layer, its norm, its head's rows of `kept_ids`.
 
     The fusion hands on the deepest feature; of the embedding the attention knows nothing yet. Tensors are copied, in
-    `dtype`. Raises StudyError for depths or ids that the target does not have.
+    `dtype`. A bias of rank `bias_rank` (0: none) changes nothing yet; `seed` is that of its one random matrix.
+    Raises StudyError for depths or ids that the target does not have.
     """
     c = target.config
     check_features(features, c.n_layers, "features")
@@ -240,7 +278,11 @@ def untrained_eagle3(
     tensors["fc.weight"] = torch.cat((nothing, torch.eye(c.hidden_size, device=target.device)), dim=1)
     tensors["norm.weight"] = target.norm.weight
     tensors["lm_head.weight"] = target.head.weight[ids]
-    copied = {name: tensor.detach().to(dtype, copy=True) for name, tensor in tensors.items()}
+    if bias_rank:
+        tensors |= TokenBias.untrained(c.vocab_size, len(ids), bias_rank, seed)
+    if confidence:
+        tensors |= Confidence.untrained(c.hidden_size)
+    copied = {name: tensor.detach().to(target.device, dtype, copy=True) for name, tensor in tensors.items()}
     return Eagle3(c, features, copied, ids, norm_output)
 
 
@@ -268,6 +310,16 @@ def read_drafter_config(folder: str | Path, kind: str) -> dict[str, Any]:
     return config
 
 
+def _parts(config: dict[str, Any], where: Path) -> tuple[int, bool]:
+    """`bias_rank` and `confidence`; 0 and false of a config.json that does not say. Raises StudyError for others."""
+    rank, confidence = config.get("bias_rank", 0), config.get("confidence", False)
+    if type(rank) is not int or rank < 0:
+        raise StudyError(f"{where}: bias_rank: found {rank!r:.60}, a whole number ≥ 0 is right")
+    if type(confidence) is not bool:
+        raise StudyError(f"{where}: confidence: found {confidence!r:.60}, true or false is right")
+    return rank, confidence
+
+
 def load_eagle3(folder: str | Path, target: Llama) -> tuple[Eagle3, dict[str, Any]]:
     """Load a trained drafter, compact or not, for `target` (in its dtype, on its device); also returns its config.
 
@@ -280,19 +332,28 @@ def load_eagle3(folder: str | Path, target: Llama) -> tuple[Eagle3, dict[str, An
     check_features(config["features"], target.config.n_layers, f"{where}: features")
     path = Path(folder) / "draft.safetensors"
     tensors = restored(path, read_tensors(path), config.get(KEY))
-    ids = check_tensors(path, tensors, target.config, len(config["features"]), config["fc_norm"])
+    parts = _parts(config, where)
+    ids = check_tensors(path, tensors, target.config, len(config["features"]), config["fc_norm"], *parts)
     floats = {name: t.to(target.device, target.dtype) for name, t in tensors.items() if name not in ("d2t", "t2d")}
     draft = Eagle3(target.config, config["features"], floats, ids.to(target.device), config["norm_output"])
     return draft.eval(), config
 
 
-def check_tensors(path: Path, tensors: dict[str, Tensor], config: LlamaConfig, features: int, fc_norm: bool) -> Tensor:
+def check_tensors(
+    path: Path,
+    tensors: dict[str, Tensor],
+    config: LlamaConfig,
+    features: int,
+    fc_norm: bool,
+    bias_rank: int = 0,
+    confidence: bool = False,
+) -> Tensor:
     """The target's ids of the draft vocabulary, int64 `[kept]`, of a checkpoint's map.
 
     Raises StudyError for missing, unknown or wrongly shaped tensors, or a map that is none.
     """
     head = tensors.get("lm_head.weight")
-    wanted = shapes(config, features, 0 if head is None else len(head), fc_norm)
+    wanted = shapes(config, features, 0 if head is None else len(head), fc_norm, bias_rank, confidence)
     if wrong := [*_told("missing", wanted, tensors), *_told("unknown", tensors, wanted)]:
         raise StudyError(f"{path}: {'; '.join(wrong)}")
     for name, shape in wanted.items():

@@ -29,7 +29,8 @@ def export_eagle3(draft: Eagle3, target: Llama, folder: Path, form: str, name: s
     """Write `config.json` and `model.safetensors` of a drafter, weights in their own number format.
 
     `name` says which target it is for, `gamma` how many tokens `speculators` is told to draft. Raises StudyError for a
-    form that is none of FORMS, or features that it has no layer id for.
+    form that is none of FORMS, features that it has no layer id for, or a bias by the token before. A confidence head,
+    which changes no draft, is left out: neither form has a place for it.
     """
     if form not in FORMS:
         raise StudyError(f"form: {form!r} is unknown; one of {', '.join(FORMS)} is right")
@@ -37,7 +38,9 @@ def export_eagle3(draft: Eagle3, target: Llama, folder: Path, form: str, name: s
     if ends:
         what = "the embedding" if ends[0] == 0 else "the last layer's output"
         raise StudyError(f"features: depth {ends[0]}, {what}, has no layer id in the form {form}")
-    tensors = draft.named_tensors()
+    if draft.bias is not None:
+        raise StudyError(f"bias_rank: the form {form} has no place for a bias by the token before; compact keeps it")
+    tensors = {name: tensor for name, tensor in draft.named_tensors().items() if not name.startswith("confidence.")}
     if form == "raw":
         config = _raw_config(draft)
     else:

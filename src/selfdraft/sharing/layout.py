@@ -47,6 +47,7 @@ def check_config(folder: Path, shown: str) -> None:
     kinds: dict[str, tuple[type, str]] = {
         **{"target": (dict, "an object"), "layer": (int, "a whole number"), "features": (list, "a list of depths")},
         **{"capacity": (str, "a name"), "fc_norm": (bool, "true or false"), "norm_output": (bool, "true or false")},
+        **{"bias_rank": (int, "a whole number"), "confidence": (bool, "true or false")},
     }
     for key, (kind, right) in kinds.items():
         value: Any = config.get(key, kind())

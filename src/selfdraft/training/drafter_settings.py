@@ -10,7 +10,7 @@ from selfdraft.training.settings import DTYPES
 
 STARTS = ("regression", "last_layer")
 LOSSES = ("kl", "tv")
-LEARNING_RATES = {"norm": 1e-3, "fc": 5e-4, "layer": 5e-4, "head": 2e-4}
+LEARNING_RATES = {"norm": 1e-3, "fc": 5e-4, "layer": 5e-4, "head": 2e-4, "bias": 1e-3, "confidence": 1e-3}
 WHERE = "training"
 
 

@@ -16,6 +16,7 @@ from selfdraft.errors import StudyError
 from selfdraft.models.eagle3 import Eagle3
 from selfdraft.models.llama import Llama
 from selfdraft.training.batches import steps as grouped
+from selfdraft.training.confidence import confidence_losses
 from selfdraft.training.drafter_settings import DrafterSettings
 from selfdraft.training.drafter_start import regress
 from selfdraft.training.interruption import Stop, Stopped
@@ -39,17 +40,20 @@ class Measured:
 
     By step: `accuracy` (its best token is the teacher's), `overlap` Σ min(p, q), `kl` of the teacher restricted to the
     draft vocabulary, in nats. `accepted`: how many steps on end are right, mean over the rows that have all of them;
-    what a greedy draft of so many tokens would have accepted, had the text been the teacher's own.
+    what a greedy draft of so many tokens would have accepted, had the text been the teacher's own. `missed`: of a
+    drafter with a confidence head, by how much that is off the overlap, mean distance; else empty.
     """
 
     accuracy: list[float]
     overlap: list[float]
     kl: list[float]
     accepted: float
+    missed: list[float]
 
     def row(self) -> dict[str, float]:
         """As columns of the log: accuracy_1, accuracy_2, …"""
         by_step = {"accuracy": self.accuracy, "overlap": self.overlap, "kl": self.kl}
+        by_step |= {"confidence_error": self.missed}
         named = {f"validation_{name}_{k}": value for name, found in by_step.items() for k, value in enumerate(found, 1)}
         return {"validation_accepted": self.accepted} | named
 
@@ -61,7 +65,7 @@ class DrafterLearner(Optimised):
 
     def __init__(self, draft: Eagle3, settings: DrafterSettings, log: Callable[[str], object]) -> None:
         groups = {part: (found, settings.rate(part)) for part, found in draft.parameter_groups().items()}
-        super().__init__(groups, settings.weight_decay, settings.gradient_clip, log)
+        super().__init__(groups, settings.weight_decay, settings.gradient_clip, log, apart=("confidence",))
         self.best = self.untrained = -1.0
 
 
@@ -87,7 +91,7 @@ class DrafterTrainer:
         self.learn, self.check = learn, check
         self.counts = packed_label_counts(learn.sequences, settings.ttt_length)
         self.check_counts = packed_label_counts(check.sequences, settings.ttt_length)
-        self.known = Known(target, learn.final, draft.kept_ids, self.dtype)
+        self.known = Known(target, learn.final, draft.kept_ids, self.dtype, with_mass=draft.confidence is not None)
         self.check_known = Known(target, check.final, draft.kept_ids, self.dtype, with_mass=True)
         self.learner = DrafterLearner(draft, settings, log)
         generator = torch.Generator().manual_seed(settings.seed)
@@ -121,7 +125,7 @@ class DrafterTrainer:
         progress = Progress(total, first, "train eagle3", measure="accepted")
         for done in range(first + 1, total + 1):
             begin = time.perf_counter()
-            losses, labels, outside = self._gradients(self.plan[done - 1])
+            losses, of_confidence, labels, outside = self._gradients(self.plan[done - 1])
             loss = sum(weight * one for weight, one in zip(settings.weights, losses, strict=True))
             if not math.isfinite(loss):
                 raise StudyError(f"training: loss is {loss:g} at step {done}; lower training.learning_rate")
@@ -130,6 +134,7 @@ class DrafterTrainer:
             row: dict[str, Any] = {"step": done, "tokens": tokens, "loss": loss, "lr": max(rates.values())}
             row |= {"rates": rates, "grad_norm": norm, "outside": outside / max(1, labels)}
             row |= {f"loss_{k}": one for k, one in enumerate(losses, start=1)}
+            row |= {f"confidence_loss_{k}": one for k, one in enumerate(of_confidence, start=1)}
             if done in checks:
                 row |= self._checked(done).row()
             learner.write(row)
@@ -178,27 +183,43 @@ class DrafterTrainer:
         tokens = torch.from_numpy(states.sequences.tokens)[pack.index].long().to(device)
         return unrolled(self.target, self.draft, tokens, features, pack.lengths, steps)
 
-    def _gradients(self, group: Sequence[int]) -> tuple[list[float], int, int]:
+    def _before(self, states: CapturedStates, places: Tensor) -> Tensor:
+        """The tokens before those at these places of a split, on the target's device."""
+        return torch.from_numpy(states.sequences.tokens)[places - 1].long().to(self.target.device)
+
+    def _gradients(self, group: Sequence[int]) -> tuple[list[float], list[float], int, int]:
         """Each parameter's gradient of a step's loss.
 
-        Returns the mean loss of each unrolled step, the labels, and how many of them no step can learn from.
+        Returns the mean loss of each unrolled step, the same of the confidence head (nothing without one), the labels,
+        and how many of them no step can learn from; the confidence head learns from these too.
         """
         settings = self.settings
         total = sum(self.counts[i] for i in group)
         sums = torch.zeros(settings.ttt_length, dtype=torch.float64, device=self.target.device)
+        confident = torch.zeros_like(sums)
         outside = 0
         for part in grouped(self.counts, PART, group):
             pack = packed(self.learn.sequences, part, settings.ttt_length)
             inside, _ = self.known.of(pack.index[pack.labels])
             labels = pack.labels[inside]
             outside += len(pack.labels) - len(labels)
-            if len(labels) == 0:
+            if len(labels) == 0 and self.draft.confidence is None:
                 continue
             outputs = self._outputs(self.learn, pack, settings.ttt_length)
-            weight = self.draft.head.weight
-            assert weight is not None
+            if self.draft.confidence is not None:
+                places = pack.index[pack.labels]
+                tokens = self._before(self.learn, places)
+                told = confidence_losses(self.draft, self.known, outputs, places, pack.labels, tokens)
+                (told @ told.new_tensor(settings.weights) / total).backward()
+                confident += told.detach()
+            if len(labels) == 0:
+                continue
+            before = self._before(self.learn, pack.index[labels])
             losses = head_losses(
-                [[(self.draft.read(output[labels - 2 - step]), weight)] for step, output in enumerate(outputs)],
+                [
+                    self.draft.products(self.draft.read(output[labels - 2 - step]), before)
+                    for step, output in enumerate(outputs)
+                ],
                 self.known.states(pack.index[labels]),
                 self.known.kept,
                 torch.zeros(len(labels), dtype=torch.int64, device=self.target.device),
@@ -207,19 +228,22 @@ class DrafterTrainer:
             (losses @ losses.new_tensor(settings.weights) / total).backward()
             sums += losses.detach()
         learnt = max(1, total - outside)
-        return [loss / learnt for loss in sums.tolist()], total, outside
+        of_confidence = [] if self.draft.confidence is None else (confident / total).tolist()
+        return [loss / learnt for loss in sums.tolist()], of_confidence, total, outside
 
     @torch.no_grad()
     def measure(self, steps: int | None = None) -> Measured:
         """What the drafter does on the validation text in `steps` unrolled steps (those of training if left out)."""
         steps = steps or self.settings.ttt_length
-        sums = torch.zeros((3, steps), dtype=torch.float64)
+        confidence = self.draft.confidence
+        sums = torch.zeros((3 if confidence is None else 4, steps), dtype=torch.float64)
         count, accepted, rows = 0, 0, 0
         counts = packed_label_counts(self.check.sequences, steps)
         for group in grouped(counts, PART):
             pack = packed(self.check.sequences, group, steps)
             places = pack.index[pack.labels]
             inside, mass = self.check_known.of(places)
+            before = self._before(self.check, places)
             outputs = self._outputs(self.check, pack, steps)
             right = torch.zeros((steps, len(pack.index)), dtype=torch.bool)  # by row
             known = torch.zeros_like(right)
@@ -230,18 +254,17 @@ class DrafterTrainer:
                 p = (teacher - mass[some].to(teacher.device).unsqueeze(1)).exp()
                 for step, output in enumerate(outputs):
                     at = pack.labels[some] - 2 - step
-                    log_q = F.log_softmax(self.draft.logits(output[at]).float(), dim=-1)
+                    log_q = F.log_softmax(self.draft.logits(output[at], before[some]).float(), dim=-1)
                     hits = (log_q.argmax(-1) == best).cpu() & inside[some]
                     right[step, at], known[step, at] = hits, True
-                    found = (
-                        hits.sum(),
-                        torch.minimum(p, log_q.exp()).sum(),
-                        (log_p.exp() * (log_p - log_q)).sum(),
-                    )
+                    shares = torch.minimum(p, log_q.exp()).sum(-1)
+                    found = [hits.sum(), shares.sum(), (log_p.exp() * (log_p - log_q)).sum()]
+                    if confidence is not None:
+                        found.append((confidence.chance(self.draft.read(output[at])) - shares).abs().sum())
                     sums[:, step] += torch.tensor([float(one) for one in found], dtype=torch.float64)
             whole = known.all(0)
             accepted += int(right[:, whole].long().cumprod(0).sum())
             rows += int(whole.sum())
             count += len(places)
-        accuracy, overlap, kl = (sums / count).tolist()
-        return Measured(accuracy, overlap, kl, accepted / max(1, rows))
+        accuracy, overlap, kl, *missed = (sums / count).tolist()
+        return Measured(accuracy, overlap, kl, accepted / max(1, rows), [error for found in missed for error in found])

@@ -35,6 +35,12 @@ class Known:
         normed: Tensor = self._norm(self._final[labels - 1].to(device, self._dtype))
         return normed
 
+    def probabilities(self, labels: Tensor, mass: Tensor) -> Tensor:
+        """The teacher's of the draft vocabulary at these places, float32 `[labels, kept]`: a row's sum is below 1 where
+        other tokens have the rest. `mass [labels]` is that of `of`."""
+        logits = F.linear(self.states(labels), self.kept).float()
+        return (logits - mass.to(logits.device).unsqueeze(1)).exp()
+
     @torch.no_grad()
     def of(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """`inside` and `mass` (0 if it was not asked for) of the tokens at these places, on the CPU."""

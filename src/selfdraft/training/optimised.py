@@ -33,12 +33,16 @@ class Optimised:
         weight_decay: float,
         clip: float,
         log: Callable[[str], object],
+        apart: Sequence[str] = (),
     ) -> None:
-        """`groups` are the parameters of each part, and its peak learning rate."""
+        """`groups` are the parameters of each part, and its peak learning rate. Each part of `apart` has a gradient
+        whose norm is clipped for itself, so that the others learn as without it."""
         self.parts, self.clip = list(groups), clip
         self.parameters = [parameter for parameters, _ in groups.values() for parameter in parameters]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
+        together = [parameter for part in self.parts if part not in apart for parameter in groups[part][0]]
+        self._clipped = [together, *(groups[part][0] for part in self.parts if part in apart)]
         self.optimiser = torch.optim.AdamW(
             [{"params": parameters, "lr": rate, "base": rate} for parameters, rate in groups.values()],
             betas=(0.9, 0.95),
@@ -60,11 +64,11 @@ class Optimised:
     def update(self, factor: float) -> tuple[dict[str, float], float]:
         """One step of the optimiser at the learning rates times `factor`.
 
-        Returns the rate of each part, and the norm of the gradient before it was clipped.
+        Returns the rate of each part, and the norm of the gradient (of what is not apart) before it was clipped.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * factor
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.clip))
+        norm, *_ = [float(torch.nn.utils.clip_grad_norm_(some, self.clip)) for some in self._clipped]
         self.optimiser.step()
         for parameter in self.parameters:
             keep_for_next_step(parameter)
