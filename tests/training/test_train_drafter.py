@@ -109,6 +109,26 @@ def test_acceptance_and_results_measure_it(study):
             assert float(row[column]) == config[column]
 
 
+def test_a_bias_and_a_confidence_head_are_trained_saved_and_drafted_with(study):
+    stage(*words(study, "parts", bias_rank=3, confidence=True))
+    config = json.loads((study / "parts/config.json").read_text())
+    assert (config["bias_rank"], config["confidence"]) == (3, True)
+    tensors = load_file(study / "parts/draft.safetensors")
+    assert all(tensors[name].any() for name in ("bias.head.weight", "confidence.weight", "confidence.bias"))
+    trained = sum(tensor.numel() for name, tensor in tensors.items() if name not in ("d2t", "t2d"))
+    assert config["trained_parameters"] == trained
+    plain = json.loads((study / "whole/config.json").read_text())
+    more = tensors["bias.head.weight"].numel() + 3 + tensors["confidence.weight"].numel()
+    assert config["draft_step_bytes"] - plain["draft_step_bytes"] == 2 * more
+    drafters = json.dumps({"eagle": {"kind": "eagle3", "folder": str(study / "parts")}})
+    common = ["acceptance", "--target", study / "target", "--data", study / "data", "--drafters", drafters]
+    points = ["--points", '{"greedy": [["eagle", 3, "adaptive"]]}', "--drafting", '{"adaptive": {"adapt": true}}']
+    dispatch_stage(*common, *points, "--policies", '{"greedy": {}}', "--out", study / "parts.csv")
+    rows = list(csv.DictReader((study / "parts.csv").open()))
+    assert {row["identical"] for row in rows} == {"1"}
+    assert sum(int(row["drafted"]) for row in rows) > 0
+
+
 def test_generate_drafts_trees_with_it_and_says_what_vanilla_says(study, capsys):
     asked = ["generate", "--target", study / "target", "--prompt", "How are you?", "--max-new-tokens", 12]
     drafted = [*asked, "--dtype", "float32", "--checkpoint", study / "whole", "--gamma", 3]
