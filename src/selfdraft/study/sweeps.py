@@ -36,7 +36,7 @@ FIGURES = {
     "domains": "domains",  # no sweep: all that the section `domains` measures
 }
 # Figures of the study as a whole, whatever its sweeps.
-WHOLE_FIGURES = ("methods", "learning", "heads", "online", "shift")
+WHOLE_FIGURES = ("methods", "learning", "heads", "exits", "unverified", "online", "shift")
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
 EARLY = "lengths"  # the one of them that `all_figures` draws too: where nothing is trained for it, it is the first
@@ -400,6 +400,12 @@ def in_use_by(config: Config, rule: str) -> dict[str, Any]:
     return {name: made for name, made in drafters_in_use(config).items() if kind_of(made["kind"]).rule == rule}
 
 
+def several_heads(config: Config) -> bool:
+    """Whether a sweep measures a drafter whose tokens leave at several layers."""
+    kinds, used = ("adaptive_early_exit", "dynamic"), drafting_with(config, points(config))
+    return any(made["kind"] in kinds for name, made in config.get("drafters", {}).items() if name in used)
+
+
 def _given_in_use(config: Config) -> dict[str, str]:
     used = drafting_with(config, points(config))
     return {name: folder for name, folder in from_elsewhere(config).items() if name in used}
@@ -676,6 +682,8 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
         "methods": True,
         "learning": bool(in_use_by(config, "train_drafter")),
         "heads": bool(in_use_by(config, "train_exits")),
+        "exits": several_heads(config),
+        "unverified": bool(in_use_by(config, "train_exits")),
         "online": bool(learners),
         "shift": any("then" in made for made in learners.values()),
     }
