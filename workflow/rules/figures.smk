@@ -61,7 +61,9 @@ for figure, drawn in sweeps.figures(config).items():
             option=lookup(
                 dpath=figure,
                 within={"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"}
-                | dict.fromkeys(["methods", "heads", "exits", "unverified", "online", "shift", *sweeps.TABLE_FIGURES], "--table"),
+                | dict.fromkeys(
+                    ["methods", "heads", "exits", "unverified", "online", "shift", *sweeps.TABLE_FIGURES], "--table"
+                ),
                 default="--results",
             ),
         message:

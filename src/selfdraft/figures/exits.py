@@ -63,8 +63,8 @@ def _by_level(ax: Axes, rows: pd.DataFrame, name: str, places: Places, several: 
     adaptive = rows[(rows["kind"] == LEVELS) & rows[name].notna()].drop_duplicates(["drafter", *GROUP])
     lines = len(adaptive[[*ASKED]].drop_duplicates()) > 1
     for key, line in adaptive.groupby([*GROUP, *ASKED], sort=False):
-        group, asked = key[: len(GROUP)], [str(word) for word in key[len(GROUP) :]]
-        said = ["adaptive early exit", *([" ".join(asked)] if lines else []), *([_said(group)] if several else [])]
+        alike, asked = key[: len(GROUP)], [str(word) for word in key[len(GROUP) :]]
+        said = ["adaptive early exit", *([" ".join(asked)] if lines else []), *([_said(alike)] if several else [])]
         _line(ax, line.sort_values("accuracy_level"), "accuracy_level", name, places, ", ".join(said))
         drawn = True
     for key, group in rows.groupby(GROUP, sort=False):
