@@ -1,5 +1,7 @@
 """Adaptive early exit: tokens that leave at different depths, and the target's own output all the same."""
 
+from collections import Counter
+
 import pytest
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
@@ -31,6 +33,9 @@ def test_greedy_output_is_vanillas_and_heads_of_all_depths_take_part(capacity):
     result = speculate(target, drafter, PROMPTS, GREEDY, 4, 25, generator())
     assert result.tokens == truth
     assert all(drafter.left.values())
+    left = Counter(layer for cycle in result.cycles for layer in cycle.exit_layers)
+    assert left == drafter.left
+    assert all(len(cycle.exit_layers) == cycle.drafted for cycle in result.cycles)
     assert len({cycle.drafted for cycle in result.cycles if not cycle.cut}) > 2  # drafts end where none is sure
     assert any(cycle.accepted for cycle in result.cycles)
 
@@ -48,7 +53,7 @@ class Scripted(AdaptiveDrafter):
             hidden = session.deepen(head.depth) if number else session.extend(token, head.depth)
             if number == wanted or self.asked % 2:  # a head on the way is asked, or passed by
                 logits = head.logits(session, hidden, position)
-        return logits, torch.ones_like(going), True
+        return logits, torch.ones_like(going), dict.fromkeys(range(session.batch), self.heads[wanted][0].exit.layer)
 
 
 @pytest.mark.parametrize("policy", [GREEDY, WARM], ids=["greedy", "warm"])

@@ -9,7 +9,7 @@ from selfdraft.study.drawing import FIGURES as USUAL
 from selfdraft.study.drawing import WHOLE_FIGURES
 
 TABLE = {name: f"{name}.csv" for name in ("methods", "batch", "lengths", "peers", "compile", "online")}
-TABLE |= {"shift": "online.csv", "heads": "head_curves.csv"}
+TABLE |= {"shift": "online.csv", "heads": "head_curves.csv", "exits": "exit_layers.csv", "unverified": "unverified.csv"}
 OPTION = {"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"} | dict.fromkeys(
     TABLE, "--table"
 )

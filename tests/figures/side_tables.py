@@ -123,6 +123,63 @@ def head_curves(layers=(7, 14), points=6, spread=0.03):
     return rows
 
 
+def ends(name, value, spread):
+    """A value with its interval, if there is one."""
+    low, high = (value - spread, value + spread) if spread else ("", "")
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+SAID = {
+    "T": "",
+    "objective": "",
+    "seed": "",
+    "policy": "greedy",
+    "gamma": 4,
+    "dataset": "sharegpt",
+    "drafting": "fixed",
+}
+
+
+def exit_layers(levels=(0.5, 0.7, 0.9), layers=(7, 14, 21), spread=0.02):
+    """Rows of exit_layers.csv: higher levels leave deeper; layer 14 is the fastest of the fixed exits."""
+    rows = []
+
+    def point(drafter, kind, level, capacity, speedup, shares):
+        about = {"drafter": drafter, "capacity": capacity, **SAID, "kind": kind, "accuracy_level": level}
+        about |= {"heads": "" if capacity else "many", "measure": "entropy" if level else "", "rule": ""}
+        about |= ends("speedup", speedup, spread) | ends("accept_rate", speedup / 2, spread)
+        for layer, share in shares.items():
+            rows.append(about | {"layer": layer} | ends("share", share, spread) | {"commit": "abc", "config_hash": "1"})
+
+    for place, level in enumerate(levels):
+        shares = {layer: 0.2 + 0.1 * place * number for number, layer in enumerate(layers)}
+        point(f"adaptive-{level}", "adaptive_early_exit", level, "", 0.8 + 0.1 * place, shares)
+    point("dynamic", "dynamic", "", "", 1.02, {layers[-1]: 1.0})
+    for layer in layers:
+        point(
+            "early_exit", "fixed_exit", "", "translator", 0.9 if layer == layers[len(layers) // 2] else 0.7, {layer: 1}
+        )
+    return rows
+
+
+def unverified(layers=(7, 14), levels=("0.50", "0.75", "0.95"), spread=0.02):
+    """Rows of unverified.csv: the highest level is not reached, and what is observed is below what is promised."""
+    rows = []
+    for mode, layer, level in [
+        ("full", "", ""),
+        *(("fixed_exit", layer, "") for layer in layers),
+        *(("lossy_adaptive", "", level) for level in levels),
+    ]:
+        row = {"drafter": "many", "mode": mode, "layer": layer, "accuracy_level": level, "dataset": "sharegpt"}
+        told = mode != "lossy_adaptive" or level != "0.95"
+        risk = 1 - float(level) if level else 0.0 if mode == "full" else 6 / layer
+        row |= {"promised_risk": risk if level else "", "observed_risk": 0.8 * risk if level and told else ""}
+        for name, value in (("speedup", 1 + risk), ("disagreement", 1.1 * risk)):
+            row |= ends(name, value, spread) if told else {name: "", f"{name}_low": "", f"{name}_high": ""}
+        rows.append(row | {"commit": "abc", "config_hash": "1"})
+    return rows
+
+
 def write_all(out, tiny=False):
     """The five tables; `tiny`: one point each, without intervals."""
     out = Path(out)
@@ -131,6 +188,8 @@ def write_all(out, tiny=False):
     write(out / "lengths.csv", lengths((50,), (1,), spread=0) if tiny else lengths())
     write(out / "peers.csv", peers((("float32", 1),), ("vanilla",), spread=0) if tiny else peers())
     write(out / "head_curves.csv", head_curves((7,), 1, 0) if tiny else head_curves())
+    write(out / "exit_layers.csv", exit_layers((0.5,), (7,), 0) if tiny else exit_layers())
+    write(out / "unverified.csv", unverified((7,), ("0.50",), 0) if tiny else unverified())
     write(out / "compile.csv", compiled((2,), ("eager",), "cpu", spread=0) if tiny else compiled())
 
 

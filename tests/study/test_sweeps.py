@@ -252,6 +252,10 @@ def test_the_figure_of_trained_drafters_is_drawn_where_there_are_some():
     drawn = drawing.figures(CONFIG | more | {"drafters": {"eagle": heads}})
     assert "heads" in drawn
     assert "learning" not in drawn  # heads are trained as exits are
+    assert "unverified" in drawn
+    assert "exits" not in drawn  # nobody asks them
+    drafters = {"many": heads, "eagle": {"kind": "dynamic", "drafter": "many"}}
+    assert "exits" in drawing.figures(CONFIG | more | {"drafters": drafters})
     assert entries.trained_folders(CONFIG | more) == ["results/drafters/eagle"]
     assert entries.trained_folders(CONFIG)[0].startswith("results/checkpoints/layer")
 

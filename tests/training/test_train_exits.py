@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import re
 import shutil
 
 import pytest
@@ -23,7 +24,7 @@ SETTINGS = {"kind": "exits", "heads": [2, 0], "capacity": "translator", "trainin
 def study(tmp_path_factory):
     """A folder with target, data, states, and heads that are trained and calibrated."""
     folder = tmp_path_factory.mktemp("heads")
-    prepare(folder, DATA | {"held_out_tokens": 1500, "train_tokens": 1200})
+    prepare(folder, DATA | {"held_out_tokens": 1500, "train_tokens": 1200, "prompts": 8})
     dispatch_stage(*training(folder, "heads", capture="1 3"))
     dispatch_stage(*calibrating(folder))
     return folder
@@ -230,11 +231,47 @@ def test_all_modes_stand_in_one_table(study, capsys):
     assert (fixed[4], fixed[5], fixed[6]) == ("0.00", "–", "2.0")
     assert float(fixed[9]) > float(full[9])  # the target finds its own answers likelier
 
+    assert main(generating(study, *words, "--max-new-tokens", 4, asked=("--num-samples", 8))) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "│ fixed_exit" in line]
+    assert all(re.search(r"│ \d+\.\d% \[\d+\.\d, \d+\.\d\] +│", line) for line in lines)  # its disagreement
+    assert len(lines) == 2
+
     refused = ["--checkpoint", study / "heads", "--data", study / "data", "--mode", "comprehensive"]
     assert main(generating(study, *refused, "--accuracy-level", 0.95, asked=("--number", 0))) == 0
     said = capsys.readouterr().out
     assert "left out: adaptive_early_exit.accuracy_level: no head reaches 0.95" in said
     assert "left out: lossy_adaptive.accuracy_level: 0.95 is not reached without verification (" in said
+
+
+def test_decoding_without_verification_is_a_row_a_head_and_a_level_with_intervals(study, tmp_path):
+    folder = tmp_path / "heads"
+    shutil.copytree(study / "heads", folder)
+    found = calibration(study)
+    levels = found["joint"]["entropy"]["learn_then_test"]
+    levels["0.50"] |= {"threshold": 100.0, "observed_risk": 0.25}  # all leave at the first head
+    for level in ("0.90", "0.95"):
+        levels[level] = {"threshold": None, "risk": 0.9, "conversations_needed": None}
+    (folder / "calibration.json").write_text(json.dumps(found))
+    words = ["--target", study / "target", "--data", study / "data", "--drafter", folder, "--dtype", "float32"]
+    words += ["--settings", '{"prompts": 8, "max_new_tokens": 5}', "--statistics", '{"resamples": 99}']
+    dispatch_stage("unverified", *words, "--out", tmp_path / "unverified.csv")
+    rows = list(csv.DictReader((tmp_path / "unverified.csv").open()))
+    assert [(row["mode"], row["layer"]) for row in rows[:3]] == [("full", ""), ("fixed_exit", "0"), ("fixed_exit", "2")]
+    full, shallow, deep = rows[:3]
+    by_level = {row["accuracy_level"]: row for row in rows[3:]}
+    assert list(by_level) == list(map(level_text, LEVELS))
+    assert (full["speedup"], full["disagreement"], full["target_calls_per_token"]) == ("1", "0", "1")
+    assert (shallow["mean_layer"], shallow["target_calls_per_token"], shallow["prompts"]) == ("0", "0", "8")
+    lossy = by_level["0.50"]
+    assert (lossy["promised_risk"], lossy["observed_risk"], lossy["threshold"]) == ("0.5", "0.25", "100")
+    same = ("disagreement", "perplexity", "mean_layer", "tokens")
+    assert [lossy[name] for name in same] == [shallow[name] for name in same]
+    assert 0 < float(shallow["disagreement_low"]) <= float(shallow["disagreement"])
+    assert float(deep["speedup_low"]) <= float(deep["speedup_high"])
+    assert (by_level["0.95"]["speedup"], by_level["0.95"]["interval_note"][:11]) == ("", "not reached")
+    drawn = tmp_path / "figures"
+    dispatch_stage("figure", "unverified", "--table", tmp_path / "unverified.csv", "--out-dir", drawn)
+    assert (drawn / "unverified.pdf").is_file()
 
 
 @pytest.mark.parametrize(

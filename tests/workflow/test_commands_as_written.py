@@ -16,6 +16,7 @@ LINES = list({str(words_of(line)): line for _, line in ALL}.values())  # each on
 LONG = ("--processes", "selfdraft evaluate", "selfdraft provenance", "selfdraft plan --config", "length-sweep")
 # What names a hub, or what others of these commands leave: run by the tests of sharing, of heads and of the paper.
 LONG += ("export hub", "hub:", "export-drafter", '"exits"', "calibrate", "--accuracy-level", "selfdraft paper")
+LONG += ("selfdraft unverified",)
 BY_HAND = [line for line in LINES if words_of(line)[0] == "selfdraft" and not any(word in line for word in LONG)]
 # With the cluster's profile: test_dry_runs.py and test_slurm.py.
 DRY = [line for line in LINES if words_of(line)[0] == "snakemake" and "--workflow-profile" not in line]

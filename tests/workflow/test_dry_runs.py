@@ -283,6 +283,7 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
 def test_the_study_of_exits_asks_its_heads_in_every_way_and_looks_at_them_once(study):
     jobs = study.to_do("--configfile", "profiles/exits/config.yaml", "--cores", "2", "all_figures")
     once = ("train_exits", "calibrate", "evaluate_heads", "gather_heads", "figure_heads", "figure_methods")
+    once += ("unverified", "gather_unverified", "figure_unverified", "exit_layers", "figure_exits")
     assert {name: jobs[name] for name in once} == dict.fromkeys(once, 1)
     assert jobs["train"] == 3  # each head alone, without the others
     assert "figure_learning" not in jobs

@@ -249,3 +249,61 @@ rule gather_heads:
         "Gather the curves of heads"
     shell:
         "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"
+
+
+rule unverified:
+    """Speed and disagreement where nothing verifies what heads say: a row per head, and per accuracy level."""
+    input:
+        target=rules.target.output.config,
+        weights=rules.target.output.weights,
+        data=rules.data.output.prompts,
+        heads=rules.train_exits.output.weights,
+        drafter=rules.train_exits.output.config,
+        calibration=rules.calibrate.output,
+        code=code_digests.code_of("unverified"),
+    output:
+        "results/drafters/{drafter}/unverified.csv",
+    log:
+        "results/logs/unverified/{drafter}.log",
+    benchmark:
+        "results/benchmarks/unverified/{drafter}.tsv"
+    wildcard_constraints:
+        drafter=options.any_of(entries.drafters_by_weights(config)["aux_heads"]),
+    conda:
+        ENVIRONMENT
+    # All cores, so that nothing else runs meanwhile; a job of its own claims the machine on a cluster.
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        whole_machine=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        target=subpath(input.target, parent=True),
+        data=subpath(input.data, parent=True),
+        folder=subpath(input.drafter, parent=True),
+        settings=options.settings_of(config, "speed", without=["attempts", "retime_minutes", "strict"]),
+        statistics=options.settings_of(config, "statistics"),
+        dtype=lookup(dpath="target/dtype", within=config),
+        config_hash=options.config_hash(config),
+    message:
+        "Decode without verification by the heads of {wildcards.drafter}"
+    shell:
+        "python -m selfdraft unverified --target {params.target:q} --data {params.data:q} --drafter {params.folder:q}"
+        " --settings {params.settings:q} --statistics {params.statistics:q} --dtype {params.dtype} --commit $commit"
+        " --config-hash {params.config_hash} --threads {threads} --out {output:q} > {log} 2>&1"
+
+
+use rule gather_heads as gather_unverified with:
+    input:
+        tables=collect(
+            "results/drafters/{drafter}/unverified.csv",
+            drafter=entries.in_use_by(config, "train_exits"),
+        ),
+        code=code_digests.code_of("gather"),
+    output:
+        "results/unverified.csv",
+    log:
+        "results/logs/gather_unverified.log",
+    message:
+        "Gather what was decoded without verification"

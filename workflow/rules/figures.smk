@@ -20,6 +20,8 @@ for figure, drawn in drawing.figures(config).items():
                         drafter=entries.in_use_by(config, "train_drafter"),
                     ),
                     "heads": "results/head_curves.csv",
+                    "exits": "results/exit_layers.csv",
+                    "unverified": "results/unverified.csv",
                     "online": "results/online.csv",
                     "shift": "results/online.csv",
                     "batch": "results/batch.csv",
@@ -59,7 +61,9 @@ for figure, drawn in drawing.figures(config).items():
             option=lookup(
                 dpath=figure,
                 within={"histograms": "--acceptance", "training_curves": "--logs", "learning": "--logs"}
-                | dict.fromkeys(["methods", "heads", "online", "shift", *drawing.TABLE_FIGURES], "--table"),
+                | dict.fromkeys(
+                    ["methods", "heads", "exits", "unverified", "online", "shift", *drawing.TABLE_FIGURES], "--table"
+                ),
                 default="--results",
             ),
         message:

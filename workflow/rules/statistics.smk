@@ -68,6 +68,36 @@ rule methods:
         " --out {output:q} > {log} 2>&1"
 
 
+rule exit_layers:
+    """Where the tokens of drafters with several heads left, and what that was worth."""
+    input:
+        results=rules.results.output,
+        acceptance=rules.gather_acceptance.output,
+        code=code_digests.code_of("exit_layers"),
+    output:
+        "results/exit_layers.csv",
+    log:
+        "results/logs/exit_layers.log",
+    benchmark:
+        "results/benchmarks/exit_layers.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        drafters=entries.drafter_settings(config),
+        settings=options.settings_of(config, "statistics"),
+        config_hash=options.config_hash(config),
+    message:
+        "Exit layers: where drafted tokens left"
+    shell:
+        "python -m selfdraft exit-layers --results {input.results:q} --acceptance {input.acceptance:q}"
+        " --drafters {params.drafters:q} --settings {params.settings:q} --commit $commit"
+        " --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
+
+
 rule differences:
     """Paired differences between the points of each sweep, and the spread between training seeds."""
     input:

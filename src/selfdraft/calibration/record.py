@@ -11,6 +11,7 @@ from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 
 FILE = "calibration.json"
+LEVEL, MEASURE, RULE = 0.75, "entropy", "learn_then_test"  # what a drafter asks for that names none
 
 
 def read_calibration(folder: str | Path, heads: str, target: str) -> dict[str, Any]:

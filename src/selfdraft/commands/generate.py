@@ -44,16 +44,18 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from rich.console import Console
 
-    from selfdraft.commands.every_mode import all_ways, compare, table_of
+    from selfdraft.commands.every_mode import all_ways, table_of
     from selfdraft.commands.folders import only_folder
     from selfdraft.commands.modes import UNVERIFIED, leaving_of, run_unverified
     from selfdraft.commands.one_drafter import chosen_drafter, is_drafting
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
+    from selfdraft.evaluation.ways import Decoding
     from selfdraft.files import whole_file
     from selfdraft.models.runtime import start
     from selfdraft.sources.chat import ChatTokenizer
+    from selfdraft.statistics.bootstrap import Bootstrap
     from selfdraft.traces.record import Recorder
     from selfdraft.traces.watching import Watched
 
@@ -69,11 +71,13 @@ def run(args: argparse.Namespace) -> None:
     texts, prompts = asked_prompts(args, tokenizer)
     eos = frozenset(tokenizer.eos_ids)
     if args.mode == "comprehensive":
-        ways, missing = all_ways(args, target, policy, eos)
+        decoding = Decoding(target, policy, args.max_new_tokens, eos)
+        ways, missing = all_ways(args, decoding)
         console = Console()
         if not console.is_terminal:  # in a log or a pipe a table may be as wide as it is
             console = Console(width=200)
-        console.print(table_of(ways, compare(args, target, ways, prompts), len(prompts), policy.greedy))
+        found = decoding.compare(ways, prompts, args.seed)
+        console.print(table_of(ways, found, policy.greedy, Bootstrap(seed=args.seed)))
         print("\n".join(f"left out: {told}" for told in missing))
         return
     leaving, left_at = leaving_of(args, target, args.mode) if args.mode in UNVERIFIED else (None, "")

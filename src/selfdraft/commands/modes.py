@@ -120,8 +120,7 @@ def leaving_of(args: argparse.Namespace, target: "Llama", mode: str) -> tuple["L
 
 def joint_limit(args: argparse.Namespace, folder: str, target: "Llama") -> tuple[float, str]:
     """The threshold on the entropy that all heads share at the level asked, and what it is called."""
-    from selfdraft.calibration.record import joint_threshold_of
-    from selfdraft.drafters.adaptive_early_exit import LEVEL, MEASURE, RULE
+    from selfdraft.calibration.record import LEVEL, MEASURE, RULE, joint_threshold_of
 
     level, rule = LEVEL if args.accuracy_level is None else args.accuracy_level, args.rule or RULE
     limit = joint_threshold_of(calibration_in(folder, target), level, MEASURE, rule, "lossy_adaptive")

@@ -63,13 +63,13 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     """
     from pathlib import Path
 
+    from selfdraft.calibration.record import LEVEL
     from selfdraft.commands.drafters import kept_ids
     from selfdraft.commands.folders import only_folder
     from selfdraft.commands.modes import one_head_drafter, read_heads
     from selfdraft.commands.shipped import checkpoint_folder
     from selfdraft.decoding.drafting import Drafting, Tree
     from selfdraft.drafters import drafter_of, is_exit, kind_in
-    from selfdraft.drafters.adaptive_early_exit import LEVEL
     from selfdraft.drafters.exit import exit_drafter
     from selfdraft.drafters.hybrid import LOOKUP, HybridDrafter
     from selfdraft.drafters.lookup import LookupDrafter

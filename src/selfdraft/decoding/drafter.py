@@ -29,6 +29,9 @@ class Draft:
 
     looked_up: of a drafter that first looks for a draft in the text, for which rows it found one there, at next to no
     cost; None of all others.
+
+    exit_layers: of a drafter with several heads, for each row the layers of the heads that its tokens left at, as many
+    as count at least; None of all others.
     """
 
     tokens: Tensor
@@ -36,6 +39,7 @@ class Draft:
     lengths: Tensor | None = None
     parents: Tensor | None = None
     looked_up: Sequence[bool] | None = None
+    exit_layers: Sequence[Sequence[int]] | None = None
 
     @classmethod
     def of_lists(cls, proposals: list[list[int]], device: torch.device) -> "Draft":

@@ -34,6 +34,9 @@ class Cycle:
     cut: bool
     overlap_sum: float | None = None
     looked_up: bool = False  # the draft was found in the text, by a drafter that drafts itself where nothing is
+    exit_layers: tuple[
+        int, ...
+    ] = ()  # of each drafted token the layer that it left at, by a drafter with several heads
 
 
 @dataclass
@@ -231,7 +234,8 @@ def cycles(
                 new = new[: ends + 1]
             cut = ends is not None or (not whole and (most < gamma or left <= gamma or fit < needed))
             summed, found = overlaps[row] if overlaps else None, bool(draft.looked_up and draft.looked_up[row])
-            finished.append(Cycle(row, drafted, min(count, len(new)), new, cut, summed, found))
+            layers = tuple(draft.exit_layers[row][:drafted]) if draft.exit_layers else ()
+            finished.append(Cycle(row, drafted, min(count, len(new)), new, cut, summed, found, layers))
             remaining[row] = 0 if ends is not None else max(0, left - len(new))
             if remaining[row] == 0:
                 keep[row] = []  # a finished row stands still; its slots are overwritten by filler

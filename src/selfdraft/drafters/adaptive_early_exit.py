@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfdraft.calibration.measures import low_is_sure
-from selfdraft.calibration.record import read_calibration, thresholds_of
+from selfdraft.calibration.record import LEVEL, MEASURE, RULE, read_calibration, thresholds_of
 from selfdraft.decoding.drafter import Draft
 from selfdraft.decoding.drafting import Drafting
 from selfdraft.decoding.outcome import Outcome
@@ -45,7 +45,6 @@ SETTINGS = {
     },
 }
 REQUIRED = ("drafter",)
-LEVEL, MEASURE, RULE = 0.75, "entropy", "learn_then_test"
 
 
 def build(
@@ -102,10 +101,13 @@ class AdaptiveDrafter:
         token = session.pending
         going = uploaded(self._alive, token.device) > 0
         lengths = torch.zeros(session.batch, dtype=torch.int64, device=token.device)
+        layers: list[list[int]] = [[] for _ in range(session.batch)]
         for position in range(gamma):
             logits, sure, left = self._answer(session, token, position, going)
             if not left:
                 break
+            for row, layer in left.items():
+                layers[row].append(layer)
             going = going & sure
             token, q = policy.draw(logits, generator)
             if self.kept_ids is not None:
@@ -116,19 +118,24 @@ class AdaptiveDrafter:
             lengths += going
         if not tokens:
             return Draft(session.pending[:, :0])
-        return Draft(torch.cat(tokens, dim=1), torch.stack(drawn_from, dim=1) if drawn_from else None, lengths)
+        q = torch.stack(drawn_from, dim=1) if drawn_from else None
+        return Draft(torch.cat(tokens, dim=1), q, lengths, exit_layers=layers)
 
     def observe(self, outcome: Outcome) -> None:
         self._alive = [bool(tokens) for tokens in outcome.tokens]
         for head, _ in self.heads:
             head.observe(outcome)
 
-    def _answer(self, session: Session, token: Tensor, position: int, going: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Each row's logits `[batch, vocab]` from its first sure head, which rows have one, and whether any that goes.
+    def _answer(
+        self, session: Session, token: Tensor, position: int, going: Tensor
+    ) -> tuple[Tensor, Tensor, dict[int, int]]:
+        """Each row's logits `[batch, vocab]` from its first sure head, which rows have one, and its layer by row.
 
-        Heads are asked until all rows that are `going` have one; a row without gets the last one's logits.
+        Heads are asked until all rows that are `going` have one; a row without gets the last one's logits. Of a row
+        that is not `going`, or has none, no layer is told.
         """
-        logits, sure, left = torch.empty(0), torch.zeros_like(going), 0
+        logits, sure = torch.empty(0), torch.zeros_like(going)
+        left: dict[int, int] = {}
         for number, (head, limit) in enumerate(self.heads):
             hidden = session.deepen(head.depth) if number else session.extend(token, head.depth)
             found = head.logits(session, hidden, position)
@@ -137,10 +144,10 @@ class AdaptiveDrafter:
             logits = torch.where(sure.unsqueeze(1), logits, found) if number else found
             leaving, waiting = going & enough & ~sure, going & ~enough & ~sure
             sure = sure | enough
-            leave, wait = torch.stack((leaving.sum(), waiting.sum())).tolist()
+            leave, wait = torch.stack((leaving, waiting)).tolist()
             session.waits += 1  # whether to go deeper is the host's decision
-            self.left[head.exit.layer] += leave
-            left += leave
-            if not wait:
+            left |= {row: head.exit.layer for row, leaves in enumerate(leave) if leaves}
+            self.left[head.exit.layer] += sum(leave)
+            if not any(wait):
                 break
-        return logits, sure, left > 0
+        return logits, sure, left

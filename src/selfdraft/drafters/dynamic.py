@@ -1,6 +1,7 @@
 """Dynamic exits: before each draft head and length are chosen, from what all heads would have said."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -131,9 +132,10 @@ class DynamicDrafter:
         def next_logits(token: Tensor, position: int) -> Tensor:
             return head.logits(session, session.extend(token, head.depth), position)
 
-        return draft_token_by_token(
+        draft = draft_token_by_token(
             session, length, policy, generator, next_logits, [], self.stopping, None, self.kept_ids
         )
+        return replace(draft, exit_layers=[[head.exit.layer] * draft.tokens.shape[1]] * session.batch)
 
     def observe(self, outcome: Outcome) -> None:
         for head in self.heads:

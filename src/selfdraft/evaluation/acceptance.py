@@ -18,7 +18,8 @@ from selfdraft.sequences import Prompt
 
 COLUMNS = (
     *SETTINGS,
-    *("prompt", "cycle", "drafted", "accepted", "overlap_sum", "new_tokens", "cut", "identical", "looked_up", "dtype"),
+    *("prompt", "cycle", "drafted", "accepted", "overlap_sum", "new_tokens", "cut", "identical", "looked_up"),
+    *("exit_layers", "dtype"),
 )
 
 
@@ -89,5 +90,6 @@ def acceptance_rows(
                 "cut": int(cycle.cut),
                 "identical": identical[cycle.row],
                 "looked_up": int(cycle.looked_up),
+                "exit_layers": " ".join(map(str, cycle.exit_layers)),
             }
             count[cycle.row] += 1

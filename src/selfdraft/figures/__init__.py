@@ -24,6 +24,8 @@ FIGURES = {
         "methods",
         "learning",
         "heads",
+        "exits",
+        "unverified",
         "online",
         "shift",
         "batch",

@@ -43,6 +43,7 @@ SPEED_SUMS = (
 )
 STEP_NUMBERS = ("context", "tokens", "round", "seconds")
 LATER_NUMBERS = {"acceptance": ("looked_up",)}  # 0 in tables that are older than the column
+LATER_TEXTS = {"acceptance": ("exit_layers",)}  # empty in such tables
 RAW_COLUMNS = {
     "quality": (*CHECKPOINT, "conversation", *QUALITY_SUMS, *TRAINED),
     "acceptance": (*SETTINGS, "prompt", *ACCEPTANCE_NUMBERS, "dtype"),

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 
 from selfdraft.errors import StudyError
-from selfdraft.statistics.columns import LATER_NUMBERS, NUMERIC_SETTINGS, RAW_COLUMNS, RAW_NUMBERS, SETTINGS
+from selfdraft.statistics.columns import (
+    LATER_NUMBERS,
+    LATER_TEXTS,
+    NUMERIC_SETTINGS,
+    RAW_COLUMNS,
+    RAW_NUMBERS,
+    SETTINGS,
+)
 
 
 def read_text(path: str | Path) -> pd.DataFrame:
@@ -61,7 +68,8 @@ def checked(table: pd.DataFrame, kind: str, path: str | Path) -> pd.DataFrame:
     if missing:
         raise StudyError(f"{path}: column {', '.join(missing)} is missing from the {kind} table")
     later = LATER_NUMBERS.get(kind, ())
-    table = table.assign(**{name: "0" for name in later if name not in table.columns})
+    filled = dict.fromkeys(later, "0") | dict.fromkeys(LATER_TEXTS.get(kind, ()), "")
+    table = table.assign(**{name: text for name, text in filled.items() if name not in table.columns})
     measured = {name: numbers(table, name, path) for name in (*RAW_NUMBERS[kind], *later)}
     spelled = {
         name: table[name].map({text: setting(text, name, path) for text in table[name].unique()})

@@ -4,7 +4,7 @@ from typing import Any
 
 from selfdraft.checkpoints import Checkpoint
 from selfdraft.provenance.config_hash import Config
-from selfdraft.study.entries import in_use_by
+from selfdraft.study.entries import in_use_by, several_heads
 from selfdraft.study.options import sets
 from selfdraft.study.sweeps import FIXED, Point, points_for, points_of, trained
 
@@ -25,7 +25,7 @@ FIGURES = {
 }
 
 # Figures of the study as a whole, whatever its sweeps.
-WHOLE_FIGURES = ("methods", "learning", "heads", "online", "shift")
+WHOLE_FIGURES = ("methods", "learning", "heads", "exits", "unverified", "online", "shift")
 
 # Figures of tables that `results.csv` does not hold; each is drawn if the config has the section.
 TABLE_FIGURES = {"batch": "batch", "lengths": "lengths", "peers": "peers", "compile": "compile"}
@@ -102,6 +102,8 @@ def figures(config: Config) -> dict[str, dict[str, Any]]:
         "methods": True,
         "learning": bool(in_use_by(config, "train_drafter")),
         "heads": bool(in_use_by(config, "train_exits")),
+        "exits": several_heads(config),
+        "unverified": bool(in_use_by(config, "train_exits")),
         "online": bool(learners),
         "shift": any("then" in made for made in learners.values()),
     }

@@ -44,6 +44,12 @@ def in_use_by(config: Config, rule: str) -> dict[str, Any]:
     return {name: made for name, made in drafters_in_use(config).items() if kind_of(made["kind"]).rule == rule}
 
 
+def several_heads(config: Config) -> bool:
+    """Whether a sweep measures a drafter whose tokens leave at several layers."""
+    kinds, used = ("adaptive_early_exit", "dynamic"), drafting_with(config, points(config))
+    return any(made["kind"] in kinds for name, made in config.get("drafters", {}).items() if name in used)
+
+
 def _given_in_use(config: Config) -> dict[str, str]:
     used = drafting_with(config, points(config))
     return {name: folder for name, folder in from_elsewhere(config).items() if name in used}

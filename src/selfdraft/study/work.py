@@ -41,6 +41,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "regenerate": target * (config["answers"]["questions"] if teaching.regenerating(config) else 0),
         "calibrate": target * len(heads) * data.get("held_out_tokens", 0),
         "evaluate_heads": target * len(heads) * data.get("held_out_tokens", 0),
+        "unverified": timed * sum(11 + _heads(made) for made in heads),  # the target, each head, ten levels at most
         "quality": target * drafts * data.get("held_out_tokens", 0),
         "domain_quality": target * len(sweeps.trained(elsewhere)) * read,
         "vanilla": new * (prompts + answered),
@@ -54,10 +55,15 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     return {rule: float(amount) for rule, amount in made.items() if amount}
 
 
+def _heads(drafter: Mapping[str, Any]) -> int:
+    """How many heads a trained drafter has; 0 of one with a layer of its own."""
+    return len(drafter.get("heads", [])) or int(drafter.get("num_heads", 0))
+
+
 def _read(config: Config, drafter: Mapping[str, Any]) -> float:
     """Tokens that a trained drafter's unrolled steps read, or its heads."""
     training = drafter.get("training", {})
-    each = len(drafter.get("heads", [])) or drafter.get("num_heads", 0) or training.get("ttt_length", 4)
+    each = _heads(drafter) or training.get("ttt_length", 4)
     own = drafter.get("answers") == "regenerated"
     text = config["answers"]["questions"] if own else config["data"].get("train_tokens", 0)
     return float(text * training.get("epochs", 1) * each)

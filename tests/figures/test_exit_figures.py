@@ -1,0 +1,68 @@
+"""The figures of several exits: lines hold the tables' values, and what is missing is said."""
+
+import numpy as np
+import pandas as pd
+import side_tables
+from drawing import drawn, words
+
+from selfdraft.figures.exits import best_fixed
+
+
+def lines_of(ax):
+    return {line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")}
+
+
+def test_layers_levels_and_the_lines_beside_them_are_the_tables(study):
+    leaving, speed, rate = drawn("exits", study).axes
+    rows = pd.read_csv(study / "exit_layers.csv")
+    shares = lines_of(leaving)["adaptive-0.7"]
+    of_level = rows[rows["drafter"] == "adaptive-0.7"]
+    assert [list(shares.get_xdata()), list(shares.get_ydata())] == [list(of_level["layer"]), list(of_level["share"])]
+    assert "early_exit" not in lines_of(leaving)
+    for ax, name in ((speed, "speedup"), (rate, "accept_rate")):
+        found = lines_of(ax)
+        values = rows[rows["kind"] == "adaptive_early_exit"].drop_duplicates("drafter")
+        assert list(found["adaptive early exit"].get_xdata()) == list(values["accuracy_level"])
+        assert list(found["adaptive early exit"].get_ydata()) == list(values[name])
+        assert set(found["dynamic"].get_ydata()) == set(rows.loc[rows["kind"] == "dynamic", name])
+        assert found["dynamic"].get_color() == lines_of(leaving)["dynamic"].get_color()
+        fastest = rows[(rows["kind"] == "fixed_exit") & (rows["layer"] == 14)]
+        assert set(found["best fixed exit (layer 14)"].get_ydata()) == set(fastest[name])
+        assert len(ax.patches) == 2  # the intervals of what lies across
+
+
+def test_the_best_fixed_exit_is_the_fastest_or_without_times_the_most_accepted():
+    rows = pd.DataFrame(side_tables.exit_layers()).replace("", np.nan)
+    assert list(best_fixed(rows)["layer"]) == [14]
+    untimed = rows.assign(speedup=np.nan, accept_rate=rows["layer"] / 30)
+    assert list(best_fixed(untimed)["layer"]) == [21]
+    assert best_fixed(rows[rows["kind"] == "dynamic"]).empty
+
+
+def test_the_trade_shows_agreement_and_both_risks_and_what_was_not_reached_is_not_drawn(study):
+    figure = drawn("unverified", study)
+    trade, risk = map(lines_of, figure.axes)
+    rows = pd.read_csv(study / "unverified.csv")
+    lossy = rows[(rows["mode"] == "lossy_adaptive") & rows["speedup"].notna()].sort_values("speedup")
+    line = trade["lossy adaptive (its level)"]
+    assert list(line.get_xdata()) == list(lossy["speedup"])
+    assert np.allclose(line.get_ydata(), 1 - lossy["disagreement"])
+    assert len(trade["fixed exit (its layer)"].get_xdata()) == 2
+    assert {"0.50", "0.75", "7", "14"} <= set(words(figure))
+    assert "0.95" not in words(figure)
+    seen = risk["second split of held-out answers"]
+    assert np.allclose(seen.get_ydata(), 0.8 * np.asarray(seen.get_xdata()))
+    assert np.allclose(risk["text that the heads wrote"].get_ydata(), 1.1 * np.asarray(seen.get_xdata()))
+
+
+def test_a_study_without_such_points_says_so(study, tmp_path):
+    for name, table, rows in (
+        ("exits", "exit_layers.csv", side_tables.exit_layers()),
+        ("unverified", "unverified.csv", side_tables.unverified()),
+    ):
+        empty = [
+            {k: "" if k[:5] in ("speed", "accep", "share", "disag", "obser") else v for k, v in row.items()}
+            for row in rows
+        ]
+        side_tables.write(tmp_path / table, empty)
+        assert sum("not measured" in word for word in words(drawn(name, tmp_path))) == len(drawn(name, tmp_path).axes)
