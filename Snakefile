@@ -18,11 +18,11 @@ from selfdraft.study.benchmark_files import benchmark_patterns
 from selfdraft.study.cluster import check_slurm
 from selfdraft.study.conda_check import check_conda
 from selfdraft.study.config import check, check_layers, layers_text, typed
-from selfdraft.study.options import sources_of, splits_of
 from selfdraft.study.disk import check_writable
 from selfdraft.study.environments import environment_file
 from selfdraft.study.job_prefix import prepare_jobs
 from selfdraft.study.lock import claim
+from selfdraft.study.options import sources_of, splits_of
 from selfdraft.study.second_look import look_again
 from selfdraft.study.source_digests import files_on_disk
 

@@ -31,12 +31,16 @@ def test_layers_levels_and_the_lines_beside_them_are_the_tables(study):
         assert len(ax.patches) == 2  # the intervals of what lies across
 
 
-def test_the_best_fixed_exit_is_the_fastest_or_without_times_the_most_accepted():
+def test_the_best_fixed_exit_is_the_fastest_and_stands_only_beside_what_it_is_compared_with(study, tmp_path):
     rows = pd.DataFrame(side_tables.exit_layers()).replace("", np.nan)
     assert list(best_fixed(rows)["layer"]) == [14]
-    untimed = rows.assign(speedup=np.nan, accept_rate=rows["layer"] / 30)
-    assert list(best_fixed(untimed)["layer"]) == [21]
+    again = rows.assign(seed=1, speedup=rows["speedup"] + 1)  # luck of another seed
+    assert list(best_fixed(pd.concat([rows, again]))["seed"].astype(float)) == [0]
+    assert best_fixed(rows.assign(speedup=np.nan)).empty
     assert best_fixed(rows[rows["kind"] == "dynamic"]).empty
+    alone = [row | {"gamma": 9} for row in side_tables.exit_layers() if row["kind"] == "fixed_exit"]
+    side_tables.write(tmp_path / "exit_layers.csv", [*side_tables.exit_layers(), *alone])
+    assert words(drawn("exits", tmp_path)) == words(drawn("exits", study))
 
 
 def test_the_trade_shows_agreement_and_both_risks_and_what_was_not_reached_is_not_drawn(study):

@@ -50,10 +50,12 @@ def test_each_layer_has_its_share_of_the_drafted_tokens_and_the_points_own_speed
     rows = list(csv.DictReader((tmp_path / "exit_layers.csv").open()))
     found = {(row["drafter"], row["layer"]): row for row in rows}
     assert list(found) == [
-        *[("fast", "7"), ("fast", "14"), ("fast", "21"), ("best", "7"), ("best", "21"), ("idle", "")],
+        *[(name, layer) for name in ("fast", "best") for layer in ("7", "14", "21")],
+        ("idle", ""),
         ("early_exit", "14"),
     ]
     assert [float(found["fast", layer]["share"]) for layer in ("7", "14", "21")] == pytest.approx([3 / 6, 2 / 6, 1 / 6])
+    assert (found["best", "14"]["share"], found["best", "14"]["left"]) == ("0", "0")  # one of its heads, never the best
     fast, idle, fixed = found["fast", "14"], found["idle", ""], found["early_exit", "14"]
     assert (fast["kind"], fast["heads"], fast["accuracy_level"]) == ("adaptive_early_exit", "many", "0.75")
     assert (fast["rule"], fast["left"], fast["drafted"], fast["prompts"]) == ("learn_then_test", "18", "54", "14")

@@ -179,11 +179,12 @@ rule calibrate:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         folder=subpath(input.drafter, parent=True),
+        dtype=lookup(dpath="target/dtype", within=config),
     message:
         "Calibrate the heads of {wildcards.drafter}"
     shell:
         "python -m selfdraft calibrate --target {params.target:q} --data {params.data:q} --drafter {params.folder:q}"
-        " --threads {threads} --out {output:q} > {log} 2>&1"
+        " --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 rule evaluate_heads:
@@ -257,6 +258,7 @@ rule unverified:
         target=rules.target.output.config,
         weights=rules.target.output.weights,
         data=rules.data.output.prompts,
+        name=rules.data.output.sources,
         heads=rules.train_exits.output.weights,
         drafter=rules.train_exits.output.config,
         calibration=rules.calibrate.output,
@@ -285,7 +287,7 @@ rule unverified:
         settings=options.settings_of(config, "speed", without=["attempts", "retime_minutes", "strict"]),
         statistics=options.settings_of(config, "statistics"),
         dtype=lookup(dpath="target/dtype", within=config),
-        config_hash=options.config_hash(config),
+        config_hash=lambda wildcards: teaching.drafter_hash(config, wildcards.drafter),
     message:
         "Decode without verification by the heads of {wildcards.drafter}"
     shell:

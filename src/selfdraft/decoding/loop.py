@@ -34,9 +34,7 @@ class Cycle:
     cut: bool
     overlap_sum: float | None = None
     looked_up: bool = False  # the draft was found in the text, by a drafter that drafts itself where nothing is
-    exit_layers: tuple[
-        int, ...
-    ] = ()  # of each drafted token the layer that it left at, by a drafter with several heads
+    exit_layers: tuple[int, ...] = ()  # where each drafted token left, by a drafter with several heads
 
 
 @dataclass

@@ -100,7 +100,7 @@ class Decoding:
     def compare(
         self, ways: Sequence[Way], prompts: Sequence[list[int]], seed: int, repeats: int = 1
     ) -> list[list[Sums]]:
-        """What each way did on each prompt; all decode one prompt before the next, so that all are disturbed alike.
+        """What each way did on each prompt; all decode one prompt before the next, each time another one first.
 
         Each decodes a prompt `repeats` times, which are added up. Answers are judged by the target in a pass of its
         own, which is not timed.
@@ -112,18 +112,19 @@ class Decoding:
         found: list[list[Sums]] = [[] for _ in ways]
         for way in ways:
             way.decode(prompts[0], generator(), Sums())  # the first steps of a process are slow
+        turn = 0
         for prompt in prompts:
-            truth: list[int] = []
-            made = [Sums(identical=True) for _ in ways]
+            answers: list[list[int]] = [[] for _ in ways]
+            made = [Sums() for _ in ways]
             for _ in range(repeats):
-                for way, sums in zip(ways, made, strict=True):
-                    answer = way.decode(prompt, generator(), sums)
-                    truth = truth or answer
+                for place in [*range(turn, len(ways)), *range(turn)]:
+                    answers[place] = answer = ways[place].decode(prompt, generator(), made[place])
                     judgement = judged(self.target, prompt, answer)
-                    sums.tokens += len(answer)
-                    sums.identical &= answer == truth
-                    sums.disagreeing += judgement.disagreeing
-                    sums.nats += judgement.nats
-            for sums, of_way in zip(made, found, strict=True):
+                    made[place].tokens += len(answer)
+                    made[place].disagreeing += judgement.disagreeing
+                    made[place].nats += judgement.nats
+                turn = (turn + 1) % len(ways)
+            for sums, answer, of_way in zip(made, answers, found, strict=True):
+                sums.identical = answer == answers[0]
                 of_way.append(sums)
         return found

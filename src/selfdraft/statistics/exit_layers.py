@@ -46,6 +46,7 @@ def exit_layer_rows(
     Raises: StudyError for a drafter of which no row of the raw table says where its tokens left.
     """
     made = []
+    layers = _layers_of(acceptance, asked)
     for _, point in results.iterrows():
         if point["drafter"] not in asked and point["layer"] == "":
             continue
@@ -56,13 +57,24 @@ def exit_layer_rows(
             continue
         told |= asked[point["drafter"]]._asdict()
         same = pd.concat([acceptance[name] == point[name] for name in SETTINGS], axis=1).all(axis=1)
-        for layer, cells in _left(acceptance[same], "/".join(point[name] for name in SETTINGS), bootstrap):
+        name, known = "/".join(point[key] for key in SETTINGS), layers[asked[point["drafter"]].heads]
+        for layer, cells in _left(acceptance[same], name, known, bootstrap):
             made.append(told | {"layer": layer} | cells)
     return made
 
 
-def _left(rows: pd.DataFrame, name: str, bootstrap: Bootstrap) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each layer at which tokens of one point left, ascending, and the cells that say how many of all."""
+def _layers_of(acceptance: pd.DataFrame, asked: Mapping[str, Asked]) -> dict[str, list[str]]:
+    """The layers at which any token left, ascending, by the name of the heads."""
+    found: dict[str, set[str]] = {one.heads: set() for one in asked.values()}
+    for drafter, rows in acceptance[acceptance["drafter"].isin(asked)].groupby("drafter"):
+        found[asked[str(drafter)].heads] |= {*rows["exit_layers"].str.split().explode().dropna()}
+    return {heads: sorted(layers, key=int) for heads, layers in found.items()}
+
+
+def _left(
+    rows: pd.DataFrame, name: str, known: list[str], bootstrap: Bootstrap
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each known layer, ascending, and the cells that say how many tokens of one point left there, of all."""
     if rows.empty:
         return
     if rows["drafted"].sum() and not (rows["exit_layers"] != "").any():
@@ -74,8 +86,8 @@ def _left(rows: pd.DataFrame, name: str, bootstrap: Bootstrap) -> Iterator[tuple
     if counts.empty:
         yield "", about
         return
-    counts = counts.reindex(drafted.index, fill_value=0)
-    for layer in sorted(counts.columns, key=int):
+    counts = counts.reindex(index=drafted.index, columns=known, fill_value=0)
+    for layer in known:
         found: dict[str, Estimate] = {
             "share": bootstrap.ratio(counts[layer], drafted, (name, f"left at {layer}"), "prompts")
         }

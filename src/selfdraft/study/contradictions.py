@@ -9,7 +9,7 @@ from selfdraft.study import online
 from selfdraft.study.drawing import FIGURES
 from selfdraft.study.entries import drafters_in_use, trained_drafters
 from selfdraft.study.options import splits_of
-from selfdraft.study.schema_problems import _shown, _suggestion
+from selfdraft.study.schema_problems import shown, suggestion
 from selfdraft.study.sweeps import FIXED
 from selfdraft.study.teaching import heads_online
 
@@ -20,8 +20,8 @@ def contradictions(config: dict[str, Any]) -> Iterable[str]:
     for name, sweep in config["sweeps"].items():
         for position, policy in enumerate(sweep["policy"]):
             if policy not in policies:
-                hint = _suggestion(policy, policies)
-                yield f"sweeps.{name}.policy.{position}: {_shown(policy)} is not a key of policies; {hint}"
+                hint = suggestion(policy, policies)
+                yield f"sweeps.{name}.policy.{position}: {shown(policy)} is not a key of policies; {hint}"
         yield from _sweep_contradictions(name, sweep, list(config["drafters"]), [FIXED, *config["drafting"]])
     yield from _tree_contradictions(config)
     yield from _data_contradictions(config)
@@ -36,8 +36,8 @@ def contradictions(config: dict[str, Any]) -> Iterable[str]:
             continue
         sweep = figure.get("sweep", FIGURES[name])
         if sweep not in sweeps and "sweep" in figure:
-            hint = _suggestion(sweep, sweeps)
-            yield f"figures.{name}.sweep: {_shown(sweep)} is not a key of sweeps; {hint}"
+            hint = suggestion(sweep, sweeps)
+            yield f"figures.{name}.sweep: {shown(sweep)} is not a key of sweeps; {hint}"
     shortest, longest = config["data"]["prompt_length"]
     if shortest > longest:
         yield f"data.prompt_length: {shortest} > {longest}; the shortest comes first"
@@ -118,7 +118,7 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
         if other is None or other["kind"] in ("hybrid", "lookup"):
             fit = [known for known, found in drafters.items() if found["kind"] not in ("hybrid", "lookup")]
             told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
-            yield f"drafters.{name}.drafter: {_shown(made['drafter'])} is no drafter with a model: {told}"
+            yield f"drafters.{name}.drafter: {shown(made['drafter'])} is no drafter with a model: {told}"
     for name, made in drafters.items():
         if (
             made["kind"] in ("adaptive_early_exit", "dynamic")
@@ -126,7 +126,7 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
         ):
             fit = [known for known, found in drafters.items() if found["kind"] == "exits"]
             told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
-            yield f"drafters.{name}.drafter: {_shown(made['drafter'])} is no drafter of kind exits: {told}"
+            yield f"drafters.{name}.drafter: {shown(made['drafter'])} is no drafter of kind exits: {told}"
     for name, made in trained_drafters(config).items():
         where = f"drafters.{name}"
         if "train" not in data["splits"]:
@@ -170,8 +170,8 @@ def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str],
         for position, value in enumerate(sweep.get(key, [])):
             if value not in known:
                 where = "drafters" if key == "drafter" else "drafting"
-                hint = _suggestion(value, known) if known else "it has none"
-                yield f"sweeps.{name}.{key}.{position}: {_shown(value)} is not a key of {where}; {hint}"
+                hint = suggestion(value, known) if known else "it has none"
+                yield f"sweeps.{name}.{key}.{position}: {shown(value)} is not a key of {where}; {hint}"
 
 
 def _tree_contradictions(config: dict[str, Any]) -> Iterable[str]:
@@ -204,8 +204,8 @@ def _drafts_trees(made: dict[str, Any], drafters: dict[str, Any]) -> bool:
 def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     """Settings of drafting, drafters, batch, lengths, peers and identity that do not go with the rest."""
     if (policy := config.get("answers", {}).get("policy")) not in (None, *config["policies"]):
-        hint = _suggestion(policy, list(config["policies"]))
-        yield f"answers.policy: {_shown(policy)} is not a key of policies; {hint}"
+        hint = suggestion(policy, list(config["policies"]))
+        yield f"answers.policy: {shown(policy)} is not a key of policies; {hint}"
     if FIXED in config["drafting"]:
         yield f"drafting.{FIXED}: this name means gamma tokens from the whole vocabulary; choose another one"
     for name in config["drafters"]:
@@ -214,8 +214,8 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
     for section in ("batch", "lengths", "identity", "domains", "traces"):
         for position, sweep in enumerate(config.get(section, {}).get("sweeps", [])):
             if sweep not in config["sweeps"]:
-                hint = _suggestion(sweep, list(config["sweeps"]))
-                yield f"{section}.sweeps.{position}: {_shown(sweep)} is not a key of sweeps; {hint}"
+                hint = suggestion(sweep, list(config["sweeps"]))
+                yield f"{section}.sweeps.{position}: {shown(sweep)} is not a key of sweeps; {hint}"
     if all("drafter" in config["sweeps"].get(name, {}) for name in config.get("traces", {}).get("sweeps", [None])):
         yield "traces.sweeps: none of their drafts is trained; a trace is of the first one that is"
     if "identity" in config:
@@ -237,7 +237,7 @@ def _section_contradictions(config: dict[str, Any]) -> Iterable[str]:
             yield f"{section}.{key}: {largest} is more than data.prompts, {limit}"
     model = config.get("peers", {}).get("draft_model")
     if model is not None and config["drafters"].get(model, {}).get("kind") != "model":
-        yield f"peers.draft_model: {_shown(model)} is not a drafter of kind model"
+        yield f"peers.draft_model: {shown(model)} is not a drafter of kind model"
 
 
 def _domain_contradictions(config: dict[str, Any]) -> Iterable[str]:

@@ -46,8 +46,9 @@ def in_use_by(config: Config, rule: str) -> dict[str, Any]:
 
 def several_heads(config: Config) -> bool:
     """Whether a sweep measures a drafter whose tokens leave at several layers."""
-    kinds, used = ("adaptive_early_exit", "dynamic"), drafting_with(config, points(config))
-    return any(made["kind"] in kinds for name, made in config.get("drafters", {}).items() if name in used)
+    drafters = config.get("drafters", {})
+    own = {drafters[point.draft.name]["kind"] for point in points(config) if isinstance(point.draft, Other)}
+    return bool(own & {"adaptive_early_exit", "dynamic"})
 
 
 def _given_in_use(config: Config) -> dict[str, str]:

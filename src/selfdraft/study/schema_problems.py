@@ -27,7 +27,7 @@ def _key(parts: Iterable[Any]) -> str:
     return ".".join(str(part) for part in parts)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "…"
 
@@ -41,7 +41,7 @@ def schema_problem(error: ValidationError) -> str:
     if kind == "additionalProperties":
         known = list(rule.get("properties", {}))
         unknown = next(name for name in found if name not in known)
-        return f"{_key([*error.absolute_path, unknown])}: unknown key; {_suggestion(str(unknown), known)}"
+        return f"{_key([*error.absolute_path, unknown])}: unknown key; {suggestion(str(unknown), known)}"
     if kind == "required":
         missing = next(name for name in limit if name not in found)
         return f"{_key([*error.absolute_path, missing])}: missing; it must be set"
@@ -50,21 +50,21 @@ def schema_problem(error: ValidationError) -> str:
         hint = ""
         if limit == "number" and isinstance(found, str) and _is_number(found):
             hint = f"; write {float(found):.1e} (YAML reads an exponent only after a decimal point)"
-        return f"{before}{_shown(found)} is not {wanted}{hint}"
+        return f"{before}{shown(found)} is not {wanted}{hint}"
     if kind == "enum":
-        return f"{before}{_shown(found)} is not known; {_suggestion(str(found), [str(item) for item in limit])}"
+        return f"{before}{shown(found)} is not known; {suggestion(str(found), [str(item) for item in limit])}"
     if kind in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-        return f"{before}{_shown(found)} is not {_range(rule)}"
+        return f"{before}{shown(found)} is not {_range(rule)}"
     if kind == "pattern":
-        return f"{before}{_shown(found)} is not {rule.get('description', 'of the form ' + limit)}"
+        return f"{before}{shown(found)} is not {rule.get('description', 'of the form ' + limit)}"
     if kind == "minItems" or kind == "minProperties":
-        return f"{before}{_shown(found)} has too few entries; at least {limit} must be there"
+        return f"{before}{shown(found)} has too few entries; at least {limit} must be there"
     if kind == "maxItems":
-        return f"{before}{_shown(found)} has too many entries; at most {limit} may be there"
+        return f"{before}{shown(found)} has too many entries; at most {limit} may be there"
     return f"{before}{' '.join(error.message.split())}"
 
 
-def _suggestion(found: str, known: list[str]) -> str:
+def suggestion(found: str, known: list[str]) -> str:
     close = get_close_matches(found, known, n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
 
