@@ -99,10 +99,12 @@ def test_rows_of_a_batch_draft_the_trees_that_they_would_draft_alone():
     assert {cycle.accepted for cycle in batch.cycles} >= {0, 1, 2}
 
 
-def test_every_continued_token_of_a_tree_has_the_logits_of_its_path_drafted_as_a_chain(monkeypatch):
+@pytest.mark.parametrize("bias_rank", [0, 4])
+def test_every_continued_token_of_a_tree_has_the_logits_of_its_path_drafted_as_a_chain(monkeypatch, bias_rank):
     """So it saw its ancestors, at their positions, and nobody else."""
     target = tiny_llama()
-    drafter = Eagle3Drafter(target, moved_eagle3(target, FEATURES, torch.arange(0, 61, 3)), tree=Tree(12, 3))
+    model = moved_eagle3(target, FEATURES, torch.arange(0, 61, 3), bias_rank=bias_rank)
+    drafter = Eagle3Drafter(target, model, tree=Tree(12, 3))
     checked = 0
     original = eagle3.draft_tree
 
@@ -130,9 +132,10 @@ def test_every_continued_token_of_a_tree_has_the_logits_of_its_path_drafted_as_a
                 drafter._lacking = lacking
                 drafter._state = drafter.model.handed_on(drafter._catch_up(session))
                 for position, token in enumerate(path, 1):
-                    output = drafter._next(session, torch.tensor([[token]]), position)
+                    last = torch.tensor([[token]])
+                    output = drafter._next(session, last, position)
                     drafter._state = drafter.model.handed_on(output)
-                torch.testing.assert_close(drafter.model.logits(output)[0, 0], expected, atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(drafter.model.logits(output, last)[0, 0], expected, atol=1e-4, rtol=1e-4)
                 checked += 1
         return made
 

@@ -212,3 +212,16 @@ def test_taken_up_between_two_prompts_it_ends_the_same(tmp_path):
         torch.equal(one, two) for one, two in zip(whole.target.parameters(), stopped.target.parameters(), strict=True)
     )
     assert whole.served == stopped.served
+
+
+def test_in_half_precision_all_adapters_learn_in_float32():
+    target = tiny_llama().bfloat16()
+    learner, drafter = learner_on(target, **SHARED | {"slow_every": 1, "slow_learning_rate": 5e-6})
+    adapters = learner.pair.verifier.adapters()
+    before = [tensor.detach().clone() for tensor in adapters]
+    decode(learner, drafter, PROMPTS, 12)
+    assert learner.updates > 1
+    assert {tensor.dtype for tensor in learner.parameters} == {torch.float32}
+    moved = [bool((tensor != old).any()) for tensor, old in zip(adapters, before, strict=True)]
+    assert all(moved)  # steps of 5e-6 are lost in bfloat16
+    assert {layer.dtype for layer in target.state_dict().values() if layer.is_floating_point()} == {torch.bfloat16}

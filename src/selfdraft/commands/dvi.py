@@ -9,6 +9,8 @@ from selfdraft.commands.options import add_dtype, add_origin, add_place
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
     from selfdraft.models.exit import Exit
     from selfdraft.models.llama import Llama
     from selfdraft.online.learner import OnlineLearner
@@ -37,7 +39,7 @@ OPTIONS = {  # of OnlineSettings, in the order of the help
     "baseline_momentum": "of the moving average of the reward, in [0, 1)",
     "tau": "temperature of the KL losses",
     "warmup": "updates until the composite objective moves, and for which it moves",
-    "learning_rate": "of all that learns (default: the capacity's own)",
+    "learning_rate": "of all that learns but the layers behind the exit (default: the capacity's own; shared: 2e-4)",
     "weight_decay": "of AdamW",
     "gradient_clip": "largest norm of a step's gradient",
     "evaluate_every": "prompts between evaluations on held-out prompts; 0: before and after alone",
@@ -182,7 +184,7 @@ def run(args: argparse.Namespace) -> None:
             {"name": Path(name).name, **{key: others[name][1].get(key) for key in TRAINING}, **measured_of(found)}
             for name, found in packed.items()
         ]
-        saved, name = draft, Path(args.target).name
+        saved, name, verified_by = draft, Path(args.target).name, {"target": identity}
         parameters = sum(tensor.numel() for tensor in draft.named_tensors().values())
         if isinstance(draft.body, LoraLayers):
             save_peft(draft.body, target.config, folder / "lora_S", name)
@@ -191,6 +193,7 @@ def run(args: argparse.Namespace) -> None:
             save_peft(deep, target.config, folder / "lora_D", name, first)
             parameters += sum(tensor.numel() for tensor in deep.named_tensors().values())
             pair.verifier.save_target(Path(args.target), folder / "target")
+            verified_by = {"target": identity_of(folder / "target", target.dtype), "base": identity}
             saved = exit_of(target, draft.layer, "norm", draft.named_tensors())  # on the adapted layers
         save_exit(saved, folder, torch.float32)
         config: dict[str, Any] = {
@@ -211,8 +214,7 @@ def run(args: argparse.Namespace) -> None:
             "training_seconds": round(learner.spent["learning_s"], 3),
             "initial": args.initial,
             "online": settings.as_json(),
-            "target": identity,
-            **({} if pair.verifier is None else {"target": identity_of(folder / "target", target), "base": identity}),
+            **verified_by,
             "commit": args.commit,
             "config_hash": args.config_hash,
             "torch": torch.__version__,
@@ -320,12 +322,12 @@ def results_of(learner: "OnlineLearner") -> dict[str, Any]:
     }
 
 
-def identity_of(folder: "Path", like: "Llama") -> dict[str, Any]:
-    """What a checkpoint remembers of the target in a folder, loaded as another one is."""
+def identity_of(folder: "Path", dtype: "torch.dtype") -> dict[str, Any]:
+    """What a checkpoint remembers of the target in a folder."""
     from selfdraft.models.exit import target_identity
     from selfdraft.models.llama import load_target
 
-    return target_identity(load_target(folder, like.dtype, like.device))
+    return target_identity(load_target(folder, dtype))
 
 
 def digest_of(checkpoint: str | None) -> str | None:

@@ -133,7 +133,10 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
         trainer = DrafterTrainer(target, draft, learn, check, settings, log)
         saving = None
         if args.state:
-            saving = Saving(Path(args.state), {"drafter": raw, **identities}, args.save_steps, 60 * args.save_minutes)
+            # Parts that are off leave no trace, so that a run of before they were there goes on.
+            decides = {key: value for key, value in raw.items() if value or key not in ("bias_rank", "confidence")}
+            decided = {"drafter": decides, **identities}
+            saving = Saving(Path(args.state), decided, args.save_steps, 60 * args.save_minutes)
         try:
             summary = trainer.run(saving, asked := Asked())
         except Stopped as stopped:

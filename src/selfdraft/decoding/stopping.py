@@ -36,8 +36,11 @@ class Stopping:
 
         `chance [batch]`, if given, takes the place of the best probability.
         """
+        entropy = self.max_entropy < float("inf")
+        if chance is not None and not entropy:
+            return chance < self.min_confidence
         log_q = torch.log_softmax(logits.float(), dim=-1)
         low = (log_q.amax(dim=-1).exp() if chance is None else chance) < self.min_confidence
-        if self.max_entropy == float("inf"):
+        if not entropy:
             return low
         return low | (-(log_q.exp() * log_q).nan_to_num(0.0).sum(dim=-1) > self.max_entropy)

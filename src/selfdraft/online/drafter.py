@@ -1,10 +1,10 @@
 """The exit drafter with a learner behind it: what it proposes and what comes of that is what it learns from."""
 
-import time
 from collections.abc import Collection
 
 import torch
 
+from selfdraft.decoding.clock import now
 from selfdraft.decoding.drafter import Draft
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
@@ -34,10 +34,10 @@ class LearningDrafter:
         self._alive: list[bool] = []
         self._sequences: list[int] = []
         self._draft: Draft | None = None
-        self._session: Session | None = None
+        self._session: Session | None = None  # whose cache is anew at an update: of a verifier that learns too
 
     def start(self, session: Session) -> None:
-        self._session = session
+        self._session = session if self.learner.pair.verifier is not None else None
         self.inner.start(session)
         first = self.learner.sequences
         self.learner.sequences += session.batch
@@ -79,11 +79,11 @@ class LearningDrafter:
     def _renew_caches(self) -> None:
         """After an update: no key of older tensors may be in use."""
         self.inner.forget()
-        if self.learner.pair.verifier is not None:
-            assert self._session is not None
-            begin = time.perf_counter()
+        if self._session is not None:
+            device = self.learner.pair.target.device
+            begin = now(device)
             self._session.reread()
-            self.learner.spent["learning_s"] += time.perf_counter() - begin
+            self.learner.spent["learning_s"] += now(device) - begin
 
     def _go_on_with_texts(self, outcome: Outcome, draft: Draft | None) -> None:
         """Of a text that ends in this cycle no tokens are told, though drafted ones were decided in it."""

@@ -107,17 +107,18 @@ class OnlineLearner(Optimised):
         losses, entropy, log_policy = self._gradients(records, dict(weights))
         loss = sum(weights[name] * value for name, value in losses.items())
         norm = self._norm()
-        slow_loss = None
+        slow_loss, whole = None, norm
         if self.pair.verifier is not None and settings.slow_every and (self.updates + 1) % settings.slow_every == 0:
             slow_loss = self._slow_gradients(self.pair.verifier, records)
-        both, whole = loss + (slow_loss or 0.0), self._norm()
+            whole = self._norm()
+        both = loss + (slow_loss or 0.0)
         if not math.isfinite(both) or not math.isfinite(whole):
             for parameter in self.parameters:
                 parameter.grad = None
             what = f"its loss is {both:g}" if not math.isfinite(both) else f"its gradient's norm is {whole:g}"
             raise Broken(f"update {self.updates + 1}: {what}; lower the learning rate")
         self.update(1.0)
-        self.pair.publish()
+        self.pair.publish(deep=slow_loss is not None)
         first = log_policy[: len(fresh)]
         buffer.note_policy(fresh, first)
         buffer.use()

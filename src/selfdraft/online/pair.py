@@ -63,15 +63,15 @@ class Pair:
             pair.publish()
         return pair
 
-    def publish(self) -> None:
-        """What the student has learnt is what is drafted with from now on.
+    def publish(self, deep: bool = True) -> None:
+        """What the student has learnt is what is drafted with from now on; `deep`: and a verifier's deeper layers.
 
         An exit without a cache has nothing else of the old tensors; one with a cache has it run again
         (`ExitDrafter.forget`). What the verifier shares makes the session's cache old (`Session.reread`).
         """
         with torch.no_grad():
             if self.verifier is not None:
-                self.verifier.publish()
+                self.verifier.publish(deep)
                 self.serving.norm.take(self.student.norm.weight)
             elif isinstance(self.student.body, LoraLayers):
                 assert isinstance(self.serving.body, OwnLayers)
@@ -104,5 +104,5 @@ class Pair:
         """The student's, by part; those of a shared verifier's deeper layers are `slow`."""
         groups = self.student.parameter_groups()
         if self.verifier is not None:
-            groups["slow"] = [tensor for name, tensor in self.verifier.deep.named_parameters() if ".lora_" in name]
+            groups["slow"] = self.verifier.adapters()
         return groups

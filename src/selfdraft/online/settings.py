@@ -12,6 +12,7 @@ SHARES = {
     "split": ("lora",),
     "shared": ("lora",),
 }  # and their capacities
+SLOW = ("slow_every", "beta_kl", "slow_learning_rate")
 DRAFTS = ("argmax", "sample")
 COUNTS = ("gamma", "max_new_tokens", "fast_batch", "buffer")
 MAY_BE_0 = ("slow_every", "warmup", "evaluate_every", "prompts", "seed")
@@ -35,7 +36,7 @@ class OnlineSettings:
         baseline_momentum: of the exponential moving average of the reward, in [0, 1).
         tau: temperature of the two KL losses.
         warmup: updates until the composite objective moves, and for which it moves, see `Mixture`.
-        learning_rate: of everything; None is the capacity's own rates.
+        learning_rate: of all but the layers behind the exit; None is the capacity's own rates, of shared 2e-4.
         temperature: of the verification, 0 is greedy; a draft that is drawn is so at it, or at 1 where it is 0.
         evaluate_every: prompts between evaluations on held-out text; 0: only before and after.
         prompts: length of the stream; 0 is all.
@@ -91,5 +92,6 @@ class OnlineSettings:
         return self.temperature or 1.0
 
     def as_json(self) -> dict[str, Any]:
-        """By name."""
-        return {name: value for name, value in asdict(self).items() if name != "mixture"}
+        """By name; what only a shared verifier asks for is left out of other shares."""
+        idle = ("mixture", *(SLOW if self.share != "shared" else ()))
+        return {name: value for name, value in asdict(self).items() if name not in idle}

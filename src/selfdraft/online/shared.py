@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json, saving_tensors, write_json
@@ -43,12 +43,22 @@ class SharedVerifier:
             tensors = {name: tensor.detach().clone() for name, tensor in block.named_tensors().items()}
             blocks.append(Block(target.config, tensors))
         self.deep = LoraLayers(blocks, rank, seed).to(target.device)
+        for tensor in self.adapters():
+            tensor.data = tensor.data.float()
+
+    def adapters(self) -> list[nn.Parameter]:
+        """What the slow loss trains: those of `deep`, in float32."""
+        return [tensor for name, tensor in self.deep.named_parameters() if ".lora_" in name]
 
     @torch.no_grad()
-    def publish(self) -> None:
-        """The target is what has been learnt from now on. A KV cache of before is of another model."""
+    def publish(self, deep: bool = True) -> None:
+        """The target is what has been learnt from now on; without `deep`, that has learnt nothing since.
+
+        A KV cache of before is of another model.
+        """
         self.shallow.merge_into(list(self.target.layers[: self.first]))
-        self.deep.merge_into(list(self.target.layers[self.first :]))
+        if deep:
+            self.deep.merge_into(list(self.target.layers[self.first :]))
 
     def logits_in(self, text: Sequence[int], positions: Tensor) -> Tensor:
         """The verifier's logits `[records, vocab]` at positions of a text; their gradient reaches `deep` alone."""

@@ -122,9 +122,8 @@ def lines_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
             groups.append([run])
         else:
             group.append(run)
-    differing = [
-        key for key in groups[0][0].settings if len({str(group[0].settings[key]) for group in groups}) > 1
-    ] if groups else []  # fmt: skip
+    keys = dict.fromkeys(key for group in groups for key in group[0].settings)
+    differing = [key for key in keys if len({str(group[0].settings.get(key)) for group in groups}) > 1]
     named = {}
     for group in groups:
         first = group[0]
@@ -133,7 +132,8 @@ def lines_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
                 raise StudyError(f"{run.folder}: seed {run.config['seed']} stands twice among runs of one line")
             if run.results["evaluations"][0]["by_prompt"].keys() != first.results["evaluations"][0]["by_prompt"].keys():
                 raise StudyError(f"{run.folder}: other held-out prompts than {first.folder} has")
-        told = [_told(key, first.settings[key]) for key in differing if key != "objective"]
+        own = [key for key in differing if key != "objective" and key in first.settings]
+        told = [_told(key, first.settings[key]) for key in own]
         named[", ".join([first.settings["objective"], *filter(None, told)])] = group
     return named
 

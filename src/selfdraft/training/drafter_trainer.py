@@ -127,7 +127,8 @@ class DrafterTrainer:
             begin = time.perf_counter()
             losses, of_confidence, labels, outside = self._gradients(self.plan[done - 1])
             loss = sum(weight * one for weight, one in zip(settings.weights, losses, strict=True))
-            if not math.isfinite(loss):
+            if not math.isfinite(loss + sum(of_confidence)):
+                loss = loss if not math.isfinite(loss) else sum(of_confidence)
                 raise StudyError(f"training: loss is {loss:g} at step {done}; lower training.learning_rate")
             rates, norm = learner.update(learning_rate_factor(done - 1, total, warmup))
             tokens, learnt, busy = tokens + labels, learnt + labels, busy + time.perf_counter() - begin
