@@ -60,11 +60,6 @@ def test_every_config_has_work_for_the_rules_that_run_models(path):
     assert {"target", "capture", "train", "quality", "acceptance", "speed", "results"} <= set(found)
     assert all(amount > 0 for amount in found.values())
     newer = {
-        "steps",
-        "lengths",
-        "questions",
-        "regenerate",
-        "train_drafter",
         "train_exits",
         "calibrate",
         "evaluate_heads",
