@@ -1,5 +1,7 @@
 """Tiny drafts that learn: an enumerable model, and the pieces of a run around it."""
 
+from types import SimpleNamespace
+
 import torch
 from tiny_llama import perturbed_exit, tiny_llama
 
@@ -8,7 +10,10 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.online.drafter import LearningDrafter
 from selfdraft.online.learner import OnlineLearner
 from selfdraft.online.pair import Pair
+from selfdraft.online.run import OnlineRun
 from selfdraft.online.settings import OnlineSettings
+from selfdraft.training.interruption import Stopped
+from selfdraft.training.saved import Saving
 
 PROMPT = [1, 2, 0, 1, 2]
 
@@ -39,6 +44,18 @@ def decode(learner, drafter, prompts, new, seed=0, gamma=None, ends=frozenset())
         generator,
         ends,
     )
+
+
+def served(path, prompts, learner_of, stopped_at=None):
+    """The learner of a stream of prompts, stopped once if asked, and taken up from its state by another one."""
+    for stop_at in (stopped_at, None) if stopped_at else (None,):
+        learner = learner_of()
+        stop = SimpleNamespace(is_set=lambda learner=learner, at=stop_at: learner.position == at)
+        try:
+            OnlineRun(learner, prompts, frozenset(), dict).go(Saving(path, {}), stop)
+        except Stopped:
+            assert stop_at
+    return learner
 
 
 def all_records(learner):

@@ -1,12 +1,11 @@
 """Share `shared`: the verifier learns too; the text is the adapted model's, and no key of an older one is in use."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from online.learning import decode, learner_on
+from online.learning import decode, learner_on, served
 from tiny import tiny_target
 from tiny_llama import tiny_llama
 
@@ -19,10 +18,7 @@ from selfdraft.models.llama import load_target
 from selfdraft.models.peft_files import save_peft
 from selfdraft.online.learner import Broken
 from selfdraft.online.objectives import slow
-from selfdraft.online.run import OnlineRun
 from selfdraft.sequences import pack
-from selfdraft.training.interruption import Stopped
-from selfdraft.training.saved import Saving
 
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3, 5, 8, 9, 7]]
 SHARED = {"capacity": "lora", "layer": 1, "share": "shared", "amount": 0.05, "learning_rate": 0.01}
@@ -191,21 +187,13 @@ def test_drift_is_the_divergence_from_the_base_on_labels_and_none_before_learnin
     assert list(after) == ["a"]
 
 
-def served(path, stopped_at=None):
-    """The learner of a stream of six prompts, stopped once if asked, and taken up from its state by another one."""
-    for stop_at in (stopped_at, None) if stopped_at else (None,):
-        learner, _ = learner_on(tiny_llama(), **SHARED | {"fast_batch": 1}, draft="sample", max_new_tokens=8)
-        online = OnlineRun(learner, PROMPTS * 2, frozenset(), dict)
-        stop = SimpleNamespace(is_set=lambda learner=learner, at=stop_at: learner.position == at)
-        try:
-            online.go(Saving(path, {}), stop)
-        except Stopped:
-            assert stop_at
-    return learner
+def learning():
+    return learner_on(tiny_llama(), **SHARED | {"fast_batch": 1}, draft="sample", max_new_tokens=8)[0]
 
 
 def test_taken_up_between_two_prompts_it_ends_the_same(tmp_path):
-    whole, stopped = served(tmp_path / "a"), served(tmp_path / "b", 4)
+    whole = served(tmp_path / "a", PROMPTS * 2, learning)
+    stopped = served(tmp_path / "b", PROMPTS * 2, learning, stopped_at=4)
     assert whole.updates == stopped.updates > 4
     assert all(torch.equal(one, two) for one, two in zip(whole.parameters, stopped.parameters, strict=True))
     assert all(

@@ -1,12 +1,11 @@
 """Share `split`: LoRA on the draft's own layers learns with its context; the verifier is the base model throughout."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 from decoding.test_distribution import p_value
-from online.learning import PROMPT, decode, enumerable, learner_on
+from online.learning import PROMPT, decode, enumerable, learner_on, served
 from safetensors.torch import load_file
 from tiny_llama import tiny_llama
 
@@ -16,10 +15,7 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.models.peft_files import save_peft
 from selfdraft.online.drafter import LearningDrafter
-from selfdraft.online.run import OnlineRun
 from selfdraft.online.settings import SHARES
-from selfdraft.training.interruption import Stopped
-from selfdraft.training.saved import Saving
 
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3, 5, 8, 9, 7]]
 SPLIT = {"capacity": "lora", "layer": 2, "share": "split", "amount": 0.1}
@@ -166,22 +162,14 @@ def test_the_adapter_is_peft_s_own_and_loads_alone(tmp_path):
     assert len(load_file(tmp_path / "lora_S/adapter_model.safetensors")) == 2 * 7 * 2
 
 
-def served(path, stopped_at=None):
-    """The learner of a stream of six prompts, stopped once if asked, and taken up from its state by another one."""
-    for stop_at in (stopped_at, None) if stopped_at else (None,):
-        settings = {"fast_batch": 2, "draft": "sample", "max_new_tokens": 8, "warmup": 2}
-        learner, _ = learner_on(tiny_llama(), **SPLIT, **settings)
-        online = OnlineRun(learner, PROMPTS * 2, frozenset(), dict)
-        stop = SimpleNamespace(is_set=lambda learner=learner, at=stop_at: learner.position == at)
-        try:
-            online.go(Saving(path, {}), stop)
-        except Stopped:
-            assert stop_at
-    return learner
+def learning():
+    settings = {"fast_batch": 2, "draft": "sample", "max_new_tokens": 8, "warmup": 2}
+    return learner_on(tiny_llama(), **SPLIT, **settings)[0]
 
 
 def test_taken_up_between_two_prompts_it_ends_the_same(tmp_path):
-    whole, stopped = served(tmp_path / "a"), served(tmp_path / "b", 4)
+    whole = served(tmp_path / "a", PROMPTS * 2, learning)
+    stopped = served(tmp_path / "b", PROMPTS * 2, learning, stopped_at=4)
     assert whole.updates == stopped.updates > 2
     assert all(torch.equal(one, two) for one, two in zip(whole.parameters, stopped.parameters, strict=True))
     assert whole.texts == stopped.texts
