@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read, count, write."""
     from selfdraft.calibration.record import LEVEL, MEASURE, RULE
+    from selfdraft.drafters import KINDS, kind_of
     from selfdraft.statistics.bootstrap import Bootstrap
     from selfdraft.statistics.exit_layers import COLUMNS, Asked, exit_layer_rows
     from selfdraft.statistics.methods import read_points
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     usual = (("accuracy_level", LEVEL), ("measure", MEASURE), ("rule", RULE))
     asked = {}
     for name, made in drafters.items():
-        if made["kind"] not in ("adaptive_early_exit", "dynamic"):
+        if made["kind"] not in KINDS or not kind_of(made["kind"]).heads:
             continue
         heads = Path(made["drafter"]["folder"]).name
         if made["kind"] == "dynamic":

@@ -29,8 +29,9 @@ class Kind(NamedTuple):
 
     `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED. `trained`: a
     stage makes it of its settings first, and the others know it by the folder that this leaves alone. `trees`: whether
-    it can draft trees (its TREES). `rule` is the workflow's that trains it (its RULE, `train_drafter` usually); none of
-    what is not trained.
+    it can draft trees (its TREES). `heads`: whether its tokens leave at several layers, by the heads of kind exits that
+    it names as its `drafter` (its HEADS). `rule` is the workflow's that trains it (its RULE, `train_drafter` usually);
+    none of what is not trained.
     """
 
     about: str
@@ -38,6 +39,7 @@ class Kind(NamedTuple):
     required: tuple[str, ...]
     trained: bool
     trees: bool
+    heads: bool
     files: tuple[str, ...]
     rule: str
 
@@ -60,11 +62,11 @@ def kind_of(name: str) -> Kind:
     }
     about = (ast.get_docstring(tree) or "").partition("\n")[0]
     required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
-    trained, trees = (name in said and bool(ast.literal_eval(said[name])) for name in ("TRAINED", "TREES"))
+    trained, trees, heads = (name in said and ast.literal_eval(said[name]) for name in ("TRAINED", "TREES", "HEADS"))
     usual = ("config.json", "draft.safetensors" if trained else "model.safetensors")
     files = ast.literal_eval(said["FILES"]) if "FILES" in said else usual
     rule = ast.literal_eval(said["RULE"]) if "RULE" in said else "train_drafter" if trained else ""
-    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees, files, rule)
+    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees, heads, files, rule)
 
 
 def kind_in(folder: str | Path) -> str | None:

@@ -25,6 +25,7 @@ from selfdraft.models.exits import FILE, load_exits
 from selfdraft.models.llama import Llama
 from selfdraft.models.vocabulary import to_target_ids
 
+HEADS = True  # tokens leave at several layers
 SETTINGS = {
     "drafter": {
         "description": "Name of the entry of `drafters`, of kind exits, whose heads it asks.",

@@ -24,6 +24,7 @@ from selfdraft.models.exits import load_exits
 from selfdraft.models.linear import Linear
 from selfdraft.models.llama import Llama
 
+HEADS = True  # tokens leave at several layers
 SETTINGS = {
     "drafter": {
         "description": "Name of the entry of `drafters`, of kind exits, whose heads it chooses from.",

@@ -120,10 +120,7 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
             told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
             yield f"drafters.{name}.drafter: {shown(made['drafter'])} is no drafter with a model: {told}"
     for name, made in drafters.items():
-        if (
-            made["kind"] in ("adaptive_early_exit", "dynamic")
-            and drafters.get(made["drafter"], {}).get("kind") != "exits"
-        ):
+        if kind_of(made["kind"]).heads and drafters.get(made["drafter"], {}).get("kind") != "exits":
             fit = [known for known, found in drafters.items() if found["kind"] == "exits"]
             told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
             yield f"drafters.{name}.drafter: {shown(made['drafter'])} is no drafter of kind exits: {told}"

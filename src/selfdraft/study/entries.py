@@ -48,7 +48,7 @@ def several_heads(config: Config) -> bool:
     """Whether a sweep measures a drafter whose tokens leave at several layers."""
     drafters = config.get("drafters", {})
     own = {drafters[point.draft.name]["kind"] for point in points(config) if isinstance(point.draft, Other)}
-    return bool(own & {"adaptive_early_exit", "dynamic"})
+    return any(kind_of(kind).heads for kind in own)
 
 
 def _given_in_use(config: Config) -> dict[str, str]:
