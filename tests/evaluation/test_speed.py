@@ -120,14 +120,15 @@ def test_no_timed_run_captures_a_step_and_a_cycle_waits_once():
     assert all(row["waits"] == row["cycles"] for row in rows if row["method"] == "speculative")
 
 
-def row(wait=0.0, before=1.0, after=1.0):
-    return {"wait_s": wait, "decode_s": 1.0, "reference_before_s": before, "reference_after_s": after}
+def row(wait=0.0, before=1.0, after=1.0, cpu=1.9):
+    return {"wait_s": wait, "cpu_s": cpu, "decode_s": 1.0, "reference_before_s": before, "reference_after_s": after}
 
 
 def test_a_run_is_disturbed_by_waiting_and_by_slow_neighbours():
     assert quiet_reference([1.0] * 3 + [2.0] * 7) == 1.0
-    assert not is_disturbed(row(wait=0.04, before=1.2), 1.0)
-    assert is_disturbed(row(wait=0.06), 1.0)
+    assert not is_disturbed(row(wait=0.09, before=1.2), 1.0)  # of two threads, each 0.045 of its second
+    assert is_disturbed(row(wait=0.11), 1.0)
+    assert is_disturbed(row(wait=0.06, cpu=0.94), 1.0)  # of one
     assert is_disturbed(row(before=1.4), 1.0)
     assert is_disturbed(row(after=1.4), 1.0)
     assert not is_disturbed(row(wait=None), 1.0)

@@ -1,8 +1,9 @@
-"""Whether something else ran on the machine while a run was timed, from what Linux counts and a reference step.
+"""Whether something else ran on the machine while a run was timed, from what Linux counts and a reference.
 
-A run is disturbed where its threads waited for a processor for more than WAITED of its time, or where the reference
-step right before or after it took more than SLOWED times the quiet one (the fastest fifth of all of the job).
-Where the system does not count waiting, the reference decides alone. Other figures are kept, not judged.
+A run is disturbed where its threads waited for a processor for more than WAITED of the time that they wanted one (all
+threads together: what they waited and what they ran), or where the reference right before or after it took more than
+SLOWED times the quiet one (the fastest fifth of all of the job). Where the system does not count waiting, the reference
+decides alone. Other figures are kept, not judged.
 """
 
 import resource
@@ -13,6 +14,7 @@ from typing import Any
 
 WAITED = 0.05
 SLOWED = 1.3
+REFERENCE_STEPS = 3  # vanilla steps of a reference, whose median it is: one alone is off by a tenth in quiet, too
 COLUMNS = (
     *("cpu_s", "wait_s", "switches", "pressure_s", "reference_before_s", "reference_after_s"),
     *("disturbed", "attempts"),
@@ -76,11 +78,12 @@ def _pressure() -> float | None:
 
 
 def quiet_reference(seconds: Sequence[float]) -> float:
-    """What the reference step takes when nothing disturbs it: a fifth of all are as fast."""
+    """What the reference takes when nothing disturbs it: a fifth of all are as fast."""
     return sorted(seconds)[len(seconds) // 5]
 
 
 def is_disturbed(row: dict[str, Any], quiet: float) -> bool:
     """Judge a run by its columns; `quiet` as `quiet_reference` tells it."""
-    waited = (row["wait_s"] or 0.0) > WAITED * row["decode_s"]
-    return waited or max(row["reference_before_s"], row["reference_after_s"]) > SLOWED * quiet
+    waited = row["wait_s"] or 0.0
+    beside = max(row["reference_before_s"], row["reference_after_s"])
+    return waited > WAITED * (waited + row["cpu_s"]) or beside > SLOWED * quiet

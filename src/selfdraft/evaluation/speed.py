@@ -7,6 +7,7 @@ of theirs each. No draft is cut short at the end of a stretch, so that the lengt
 
 import random
 import resource
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,14 +161,17 @@ class Timer:
         return vanilla(self.target, start.prompts, self.policy, new, self.generator(seed), prefill=start).tokens[0]
 
     def reference(self, start: Prefill) -> float:
-        """Seconds of one vanilla step right behind the text."""
-        begin = now(self.target.device)
-        vanilla(self.target, start.prompts, self.policy, 1, self.generator(0), prefill=start)
-        self.references.append(now(self.target.device) - begin)
+        """Seconds of a vanilla step right behind the text, the median of a few."""
+        steps = []
+        for _ in range(disturbance.REFERENCE_STEPS):
+            begin = now(self.target.device)
+            vanilla(self.target, start.prompts, self.policy, 1, self.generator(0), prefill=start)
+            steps.append(now(self.target.device) - begin)
+        self.references.append(statistics.median(steps))
         return self.references[-1]
 
     def time(self, block: Block, start: Prefill, seed: int) -> None:
-        """Run a block's methods one after the other, a reference step around each."""
+        """Run a block's methods one after the other, a reference around each."""
         block.rows, block.attempts = [], block.attempts + 1
         before = self.reference(start)
         for method in block.methods:
