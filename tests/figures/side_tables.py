@@ -146,7 +146,7 @@ def exit_layers(levels=(0.5, 0.7, 0.9), layers=(7, 14, 21), spread=0.02):
 
     def point(drafter, kind, level, capacity, speedup, shares):
         about = {"drafter": drafter, "capacity": capacity, **SAID, "kind": kind, "accuracy_level": level}
-        about |= {"heads": "" if capacity else "many", "measure": "entropy" if level else "", "rule": ""}
+        about |= {"heads": "" if capacity else "many", "measure": "entropy" if level else "", "rule": "", "risk": ""}
         about |= ends("speedup", speedup, spread) | ends("accept_rate", speedup / 2, spread)
         about |= ends("speedup_over_fixed", "" if capacity else speedup - 0.9, 0 if capacity else spread)
         for layer, share in shares.items():

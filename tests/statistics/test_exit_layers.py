@@ -100,6 +100,24 @@ def compared(folder, heads=("7", "14"), levels=("0.5", "0.7")):
     return drafters
 
 
+def test_asking_a_head_stands_beside_its_share_by_the_cost_model(tmp_path):
+    written(tmp_path)
+    rows = [POINT | {"drafter": "vanilla", "step": "vanilla", "seconds": s, "bytes": 1000} for s in (0.1, 0.2, 0.9)]
+    for layer, seconds, size in (("7", 0.05, 200), ("14", 0.06, 300)):
+        rows += [POINT | {"drafter": "fast", "layer": layer, "step": "ask", "seconds": seconds, "bytes": size}]
+    rows += [POINT | {"drafter": "fast", "step": "draft", "seconds": 9}]
+    for row in rows:
+        row |= {"context": 80, "tokens": 1, "round": 0, "dtype": "float32", "threads": 1, "device": "cpu"}
+    table(tmp_path / "steps.csv", rows[0], rows)
+    assert made(tmp_path, more=("--steps", tmp_path / "steps.csv")) == 0
+    found = {(row["drafter"], row["layer"]): row for row in csv.DictReader((tmp_path / "exit_layers.csv").open())}
+    asked = ("ask_ms", "ask_share", "ask_share_by_bytes")
+    assert [found["fast", "7"][name] for name in asked] == ["50", "0.25", "0.2"]
+    assert [found["fast", "14"][name] for name in asked] == ["60", "0.3", "0.3"]
+    assert [found["fast", "21"][name] for name in asked] == ["", "", ""]  # that head was not asked
+    assert found["best", "7"]["ask_ms"] == ""
+
+
 def table(path, columns, rows):
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(columns)), restval="", extrasaction="ignore")

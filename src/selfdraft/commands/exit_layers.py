@@ -23,6 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=Path, help="speed.csv of the same study (left out: not compared with fixed exits)"
     )
+    parser.add_argument("--steps", type=Path, help="steps.csv of the same study (left out: asking heads is not told)")
     parser.add_argument("--settings", default="{}", help="JSON: resamples, confidence, seed")
     add_origin(parser)
     parser.add_argument("--out", type=Path, required=True, help="exit_layers.csv")
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, count, write."""
-    from selfdraft.calibration.record import LEVEL, MEASURE, RULE
+    from selfdraft.calibration.record import LEVEL, MEASURE, RISKS, RULE
     from selfdraft.drafters import KINDS, kind_of
     from selfdraft.statistics.bootstrap import Bootstrap
     from selfdraft.statistics.differences import Tables
@@ -54,14 +55,15 @@ def run(args: argparse.Namespace) -> None:
             asked[name] = Asked(made["kind"], heads)
         else:
             level, measure, rule = (made.get(*pair) for pair in usual)
-            asked[name] = Asked(made["kind"], heads, f"{level:g}", measure, rule)
+            asked[name] = Asked(made["kind"], heads, f"{level:g}", measure, rule, made.get("risk", RISKS[0]))
         folders[heads] = made["drafter"]["folder"]
     if not asked:
         raise StudyError("--drafters: none of kind adaptive_early_exit or dynamic; nothing leaves at several layers")
     tables = None if args.speed is None else Tables(None, args.acceptance, args.speed, bootstrap)
     are = {} if args.speed is None else {name: heads_in(folder) for name, folder in folders.items()}
+    steps = None if args.steps is None else read_raw(args.steps, "steps")
     points, acceptance = read_points(args.results), read_raw(args.acceptance, "acceptance")
-    rows = exit_layer_rows(points, acceptance, asked, bootstrap, tables, are)
+    rows = exit_layer_rows(points, acceptance, asked, bootstrap, tables, are, steps)
     told = {"commit": args.commit, "config_hash": args.config_hash}
     write_results(args.out, [*COLUMNS, *told], [row | told for row in rows])
     print(f"{args.out}: {len(rows)} rows of {len(asked)} drafters")

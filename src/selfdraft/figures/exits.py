@@ -14,7 +14,7 @@ from selfdraft.figures.quantities import upright
 from selfdraft.statistics.columns import SETTINGS
 
 LEAVING, FIXED, LEVELS, BEST = "share", "fixed_exit", "adaptive_early_exit", "best_level"
-ASKED = ("heads", "measure", "rule")
+ASKED = ("heads", "measure", "rule", "risk")
 GROUP = ["policy", "gamma", "dataset", "drafting"]  # points are compared with those that are alike in these
 BY_LEVEL = ("speedup", "accept_rate")
 OVER_FIXED = "speedup_over_fixed"

@@ -21,10 +21,12 @@ ALIKE = ("policy", "gamma", "dataset", "drafting")  # points are compared with t
 MEASURED = ("speedup", "accept_rate")
 COMPARED = {"speedup": "speedup_over_fixed", "accepted_mean": "accepted_over_fixed"}
 ENDS = ("", "_low", "_high")
+_OF_HEAD = ("drafter", "layer")  # a row of asking a head has the settings of its point, but the head's layer
 COLUMNS = (
     *SETTINGS,
-    *("kind", "heads", "accuracy_level", "measure", "rule", "left", "drafted", "prompts"),
+    *("kind", "heads", "accuracy_level", "measure", "rule", "risk", "left", "drafted", "prompts"),
     *(name + end for name in ("share", *MEASURED) for end in ENDS),
+    *("ask_ms", "ask_share", "ask_share_by_bytes"),
     *("fixed_layers", "levels"),
     *(name + end for name in COMPARED.values() for end in ENDS),
     "interval_note",
@@ -39,6 +41,7 @@ class Asked(NamedTuple):
     accuracy_level: str = ""
     measure: str = ""
     rule: str = ""
+    risk: str = ""
 
 
 class Heads(NamedTuple):
@@ -56,6 +59,7 @@ def exit_layer_rows(
     bootstrap: Bootstrap,
     tables: Tables | None = None,
     heads: Mapping[str, Heads] | None = None,
+    steps: pd.DataFrame | None = None,
 ) -> list[dict[str, str]]:
     """The rows of exit_layers.csv, in the order of results.csv; `layer` is that which tokens left after.
 
@@ -66,8 +70,11 @@ def exit_layer_rows(
     of its heads, of their capacity and T. A row of kind BEST_LEVEL says it of the fastest of the adaptive drafters that
     ask the same heads alike, chosen by halves of the prompts as the exit is; it names the one that all prompts choose.
 
+    `ask_ms` is what asking the head at that layer once takes (median), `ask_share` that over a vanilla step, and
+    `ask_share_by_bytes` what the cost model says of it: the share of a vanilla step's bytes that the head reads.
+
     Args: results: as `methods.read_points` reads it; acceptance: raw rows; asked: the drafters by name; tables: the raw
-    rows that comparisons are made of (None: nothing is compared); heads: by their name.
+    rows that comparisons are made of (None: nothing is compared); heads: by their name; steps: the raw step table.
     Raises: StudyError for a drafter of which no row of the raw table says where its tokens left.
     """
     made = []
@@ -87,7 +94,8 @@ def exit_layer_rows(
         compared, notes = comparisons.get(_key(told), ({}, ""))
         for layer, cells in _left(acceptance[same], name, known, bootstrap):
             noted = "; ".join(filter(None, (cells.get("interval_note", ""), notes)))
-            made.append(told | {"layer": layer} | cells | compared | {"interval_note": noted})
+            asking = _asking(steps, told | {"layer": layer})
+            made.append(told | {"layer": layer} | cells | asking | compared | {"interval_note": noted})
     return made + best
 
 
@@ -112,7 +120,7 @@ class _Points:
             told = self.asked[point["drafter"]]
             yield [point], told, told.kind
             if told.kind == LEVELS:
-                alike = (told.heads, told.measure, told.rule, *(point[name] for name in ALIKE))
+                alike = (told.heads, told.measure, told.rule, told.risk, *(point[name] for name in ALIKE))
                 groups.setdefault(alike, []).append(point)
         for points in groups.values():
             yield points, self.asked[points[0]["drafter"]], BEST_LEVEL
@@ -161,6 +169,21 @@ def _compared(
                 note(made) if fixed else "no exit was measured alone that is as its heads are",
             )
     return cells, best
+
+
+def _asking(steps: pd.DataFrame | None, point: Mapping[str, str]) -> dict[str, str]:
+    """What asking the head at a point's layer takes, by the steps of its policy and data set; empty if not timed."""
+    if steps is None:
+        return {}
+    same = steps[(steps["policy"] == point["policy"]) & (steps["dataset"] == point["dataset"])]
+    ask = same[(same["step"] == "ask") & (same[list(_OF_HEAD)] == [point[name] for name in _OF_HEAD]).all(axis=1)]
+    vanilla = same[same["step"] == "vanilla"]
+    if ask.empty or vanilla.empty:
+        return {}
+    seconds, step = (float(table["seconds"].median()) for table in (ask, vanilla))
+    by_bytes = float(ask["bytes"].median() / vanilla["bytes"].median())
+    numbers = {"ask_ms": 1000 * seconds, "ask_share": seconds / step, "ask_share_by_bytes": by_bytes}
+    return {name: number_text(value) for name, value in numbers.items()}
 
 
 def _key(point: Mapping[Any, Any]) -> tuple[str, ...]:
