@@ -22,10 +22,13 @@ def pins(lines):
 
 LOCK = pins((ROOT / "requirements.lock").read_text().splitlines())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# bitsandbytes brings kernels for every GPU, and few studies need it: who does installs it, in whatever version.
+UNLOCKED = ("quantized",)
 GROUPS = {"dependencies": PROJECT["dependencies"]} | PROJECT["optional-dependencies"]
+LOCKED = [name for name in GROUPS if name not in UNLOCKED]
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", LOCKED)
 def test_the_lock_satisfies_what_the_package_asks_for(group):
     for text in GROUPS[group]:
         requirement = Requirement(text)

@@ -146,14 +146,17 @@ def exit_layers(levels=(0.5, 0.7, 0.9), layers=(7, 14, 21), spread=0.02):
 
     def point(drafter, kind, level, capacity, speedup, shares):
         about = {"drafter": drafter, "capacity": capacity, **SAID, "kind": kind, "accuracy_level": level}
-        about |= {"heads": "" if capacity else "many", "measure": "entropy" if level else "", "rule": ""}
+        about |= {"heads": "" if capacity else "many", "measure": "entropy" if level else "", "rule": "", "risk": ""}
         about |= ends("speedup", speedup, spread) | ends("accept_rate", speedup / 2, spread)
+        about |= ends("speedup_over_fixed", "" if capacity else speedup - 0.9, 0 if capacity else spread)
         for layer, share in shares.items():
             rows.append(about | {"layer": layer} | ends("share", share, spread) | {"commit": "abc", "config_hash": "1"})
 
     for place, level in enumerate(levels):
         shares = {layer: 0.2 + 0.1 * place * number for number, layer in enumerate(layers)}
         point(f"adaptive-{level}", "adaptive_early_exit", level, "", 0.8 + 0.1 * place, shares)
+    about = {name: value for name, value in rows[-1].items() if not name.startswith(("speedup", "accept", "share"))}
+    rows.append(about | {"kind": "best_level", "layer": "", "rule": ""} | ends("speedup_over_fixed", 0.07, spread))
     point("dynamic", "dynamic", "", "", 1.02, {layers[-1]: 1.0})
     for layer in layers:
         point(

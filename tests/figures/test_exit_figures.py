@@ -13,7 +13,7 @@ def lines_of(ax):
 
 
 def test_layers_levels_and_the_lines_beside_them_are_the_tables(study):
-    leaving, speed, rate = drawn("exits", study).axes
+    leaving, speed, rate, beyond = drawn("exits", study).axes
     rows = pd.read_csv(study / "exit_layers.csv")
     shares = lines_of(leaving)["adaptive-0.7"]
     of_level = rows[rows["drafter"] == "adaptive-0.7"]
@@ -29,6 +29,16 @@ def test_layers_levels_and_the_lines_beside_them_are_the_tables(study):
         fastest = rows[(rows["kind"] == "fixed_exit") & (rows["layer"] == 14)]
         assert set(found["best fixed exit (layer 14)"].get_ydata()) == set(fastest[name])
         assert len(ax.patches) == 2  # the intervals of what lies across
+    found = lines_of(beyond)
+    levels = rows[rows["kind"] == "adaptive_early_exit"].drop_duplicates("drafter")
+    assert list(found["adaptive early exit"].get_ydata()) == list(levels["speedup_over_fixed"])
+    best = rows[rows["kind"] == "best_level"]
+    assert [list(found["best level"].get_xdata()), list(found["best level"].get_ydata())] == [
+        list(best["accuracy_level"]),
+        list(best["speedup_over_fixed"]),
+    ]
+    assert set(found) == {"adaptive early exit", "best level", "dynamic"}
+    assert "best level" not in lines_of(speed)
 
 
 def test_the_best_fixed_exit_is_the_fastest_and_stands_only_beside_what_it_is_compared_with(study, tmp_path):

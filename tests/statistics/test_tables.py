@@ -385,6 +385,8 @@ def test_a_row_says_whose_text_its_draft_leaves_as_it_is(study, tmp_path):
     _, rows = make_results(*paths, None, QUICK, "", "", by_settings([drafter_config(str(tmp_path))]))
     said = {"21": "adapted", "6": "base"}
     assert [row["lossless_against"] for row in rows] == [said[row["layer"]] for row in rows]
+    quantised = changed(study, tmp_path / "nf4", "acceptance", lambda table: table.assign(dtype="float32+nf4"))
+    assert quantised["lossless_against"] == "base (nf4 weights)"
     assert ("early_exit", "", "", "", "", "") in by_settings([drafter_config(str(tmp_path))])
     assert drafter_config(f"other={tmp_path}") == {"drafter": "other", "lossless_against": "adapted"}
 

@@ -213,6 +213,16 @@ def test_who_asks_heads_needs_them_and_their_calibration_and_they_the_states_tha
     assert teaching.captured_splits(config) == ["held_out"]
 
 
+def test_what_is_promised_of_heads_is_told_to_their_calibration_and_trains_nothing_again():
+    heads = {"kind": "exits", "heads": [1, 3], "capacity": "head"}
+    promised = heads | {"calibration": {"risk": "no_harm", "gamma": 2, "epsilon": 0.1}}
+    assert teaching.calibration_options(promised) == ["--risk", "no_harm", "--gamma", "2", "--epsilon", "0.1"]
+    assert teaching.calibration_options(heads) == []
+    assert teaching.learnt(promised) == heads
+    hashes = {teaching.drafter_hash(OTHERS | {"drafters": {"many": made}}, "many") for made in (heads, promised)}
+    assert len(hashes) == 1
+
+
 def test_a_draft_from_elsewhere_is_an_input_and_no_training(tmp_path, monkeypatch):
     shipped = "drafters/SmolLM2-135M-Instruct/eagle3"
     given = {"given": {"kind": "trained_elsewhere", "folder": shipped}, "both": {"kind": "hybrid", "drafter": "given"}}

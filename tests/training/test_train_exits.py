@@ -112,6 +112,70 @@ def test_the_calibration_says_for_each_head_measure_rule_and_level_what_is_promi
     assert strict["conversations_needed"] is None or strict["conversations_needed"] >= 59
 
 
+def test_no_harm_is_calibrated_on_request_and_asked_for_by_the_drafter(study, tmp_path, capsys):
+    out = tmp_path / "heads"
+    shutil.copytree(study / "heads", out)
+    words = calibrating(study, "--risk", "no_harm", "--gamma", 2, "--out", out / "calibration.json")
+    dispatch_stage(*words)
+    assert "no harm at gamma 2, costs by bytes: " in capsys.readouterr().out
+    found = json.loads((out / "calibration.json").read_text())
+    assert {name: found[name] for name in calibration(study)} == calibration(study)  # all else is as without
+    own = found["no_harm"]
+    split = own["conversations"]
+    assert split["ordered"] + split["tested"] == found["conversations"]["calibrated"]
+    assert 0 < split["ordered"] < split["tested"]
+    assert own["vanilla_steps"]["verify"] == [1.0, 1.0, 1.0]
+    shallow, deep = own["vanilla_steps"]["reach"]
+    assert 0 < own["vanilla_steps"]["ask"][0] < shallow < deep < 1.5
+    levels = own["thresholds"]["entropy"]["empirical"]
+    levels["0.50"] = {"threshold": 100.0, "heads": [2], "risk": 0.5}  # always sure
+    (out / "calibration.json").write_text(json.dumps(found))
+    common = ["--target", study / "target", "--data", study / "data", "--points", '{"greedy": [["fast", 4]]}']
+    common += ["--policies", '{"greedy": {"temperature": 0.0}}', "--out", tmp_path / "acceptance.csv"]
+    asked = adaptive(out, risk="no_harm", **lowest(study))
+    dispatch_stage("acceptance", *common, "--drafters", asked)
+    rows = list(csv.DictReader((tmp_path / "acceptance.csv").open()))
+    assert {layer for row in rows for layer in row["exit_layers"].split()} == {"2"}
+    assert max(int(row["drafted"]) for row in rows) == 2  # as many as the promise is of, not gamma
+    assert {row["identical"] for row in rows} == {"1"}
+    asked = adaptive(study / "heads", risk="no_harm")
+    assert main([*map(str, ["acceptance", *common, "--drafters", asked])]) == 2
+    assert "drafters.fast.risk: not calibrated for no_harm; run `selfdraft calibrate --risk no_harm` again" in (
+        capsys.readouterr().err
+    )
+    for wrong, told in (
+        (("--risk", "harm"), "--risk: 'harm' is unknown; one of disagreement, no_harm is right"),
+        (("--costs", "joules"), "--costs: 'joules' is unknown; one of bytes, clock is right"),
+        (("--gamma", 0), "--gamma: 0 is not ≥ 1"),
+    ):
+        assert main([*map(str, calibrating(study, *wrong))]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_by_the_clock_the_parts_of_a_cycle_take_as_long_as_they_take(study, tmp_path):
+    out = tmp_path / "calibration.json"
+    dispatch_stage(*calibrating(study, "--risk", "no_harm", "--costs", "clock", "--gamma", 2, "--out", out))
+    costs = json.loads(out.read_text())["no_harm"]["vanilla_steps"]
+    assert [len(costs[name]) for name in ("reach", "ask", "verify")] == [2, 2, 3]
+    assert all(value > 0 for values in costs.values() for value in values)
+
+
+def test_the_steps_of_a_drafter_that_asks_heads_have_a_row_for_each_head_asked(study, tmp_path):
+    common = ["--target", study / "target", "--data", study / "data", "--points", '[["fast", 4]]']
+    words = ["--policy", "greedy", "--policy-settings", '{"temperature": 0.0}', "--dtype", "float32"]
+    words += ["--drafters", adaptive(study / "heads", **lowest(study))]
+    words += ["--settings", '{"contexts": [20], "rounds": 2}']
+    dispatch_stage("steps", *common, *words, "--out", tmp_path / "steps.csv")
+    rows = list(csv.DictReader((tmp_path / "steps.csv").open()))
+    asks = [row for row in rows if row["step"] == "ask"]
+    assert {(row["drafter"], row["tokens"]) for row in asks} == {("fast", "1")}
+    assert {row["layer"] for row in asks} <= {"0", "2"}
+    assert all(float(row["seconds"]) > 0 for row in asks)
+    (whole,) = {int(row["bytes"]) for row in rows if row["step"] == "vanilla"}
+    assert all(0 < int(row["bytes"]) < whole for row in asks)
+    assert {row["bytes"] for row in rows if row["step"] in ("draft", "verify")} <= {""}
+
+
 def test_the_table_of_heads_has_a_row_each_with_intervals(study):
     out = study / "heads.csv"
     dispatch_stage(

@@ -22,9 +22,10 @@ from selfdraft.study.model_sizes import model_parameters, model_sizes
 
 TINY = "tests/workflow/tiny.yaml"
 DRAFTS = 5 + 5  # of the sweeps of layers and temperature; five more capacities
-# the sweeps of layers, temperature and gamma; five capacities; three ways of drafting; five other drafters
+# the sweeps of layers, temperature and gamma; five capacities; three ways of drafting; seven other drafters
 GROUPS = 3  # of drafts that are measured by one job: two layers at T = 1, one of them at T = 2
-POINTS = 10 + 5 + 3 + 5
+POINTS = 10 + 5 + 3 + 7
+DRAFTERS = {"early_exit", "lookup", "small", "eagle", "both", "taught", "fast", "chosen"}
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,7 @@ def tiny(study):
     return study
 
 
-DRAWN = [
-    name for name in ALL_FIGURES if name not in ("learning", "heads", "exits", "unverified")
-]  # no drafter with a layer of its own is trained here
+DRAWN = [name for name in ALL_FIGURES if name != "learning"]
 
 
 def rows(path):
@@ -58,7 +57,7 @@ def test_the_terminal_tells_of_each_job_in_one_line_and_of_the_results_at_the_en
     assert any(line.startswith("The first figure is there: paper_figures/") for line in lines[: -len(FIGURES)])
     assert any(re.match(r"Timed runs that something disturbed: \d+ of \d+\.", line) for line in lines)
     assert any(re.match(r"Done in \d+:\d\d\.", line) for line in lines)
-    assert "Figures: paper_figures/ (20 new), each as .pdf and .png." in lines
+    assert "Figures: paper_figures/ (23 new), each as .pdf and .png." in lines
     assert any(re.search(r"- The fastest of \d+ points, .* over the target alone", line) for line in lines)
     assert "Reason" not in tiny.said
 
@@ -75,7 +74,7 @@ def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
     settings = ("drafter", "layer", "T", "capacity", "gamma", "policy", "drafting")
     assert len({tuple(row[name] for name in settings) for row in results}) == POINTS
     assert {row["drafting"] for row in results} == {"fixed", "confident", "adaptive", "trimmed"}
-    assert {row["drafter"] for row in results} == {"early_exit", "lookup", "small", "eagle", "both", "taught"}
+    assert {row["drafter"] for row in results} == DRAFTERS
     for row in results:
         assert (row["kl"] == "") == (row["drafter"] != "early_exit")
         for name in ("accepted_mean", "speedup", "predicted_speedup", "vanilla_tps", "transformers_tps"):
@@ -123,7 +122,7 @@ def test_another_data_set_measures_itself_alone(tiny):
         tiny.configure(start=TINY)
     assert jobs == {
         "domain_data": 1, "domain_capture": 1, "domain_quality": 1, "gather_quality": 1, "differences": 1,
-        "results": 1, "methods": 1, "online": 1, "provenance": 1, "all_results": 1,
+        "results": 1, "methods": 1, "online": 1, "exit_layers": 1, "provenance": 1, "all_results": 1,
     }  # fmt: skip
 
 
@@ -138,6 +137,23 @@ def test_every_drafter_is_identical_with_vanilla_in_float32(tiny):
     assert {row["drafting"] for row in table} == {"fixed", "confident", "adaptive", "trimmed"}
     assert {row["drafter"] for row in table} == {"early_exit", "lookup", "small", "eagle", "both", "taught"}
     assert {(row["dtype"], row["identical"], row["divergences"]) for row in table} == {("float32", "1", "0")}
+
+
+def test_heads_are_calibrated_asked_and_compared_with_the_exit_that_is_measured_alone(tiny):
+    calibration = json.loads((tiny / "results/drafters/heads/calibration.json").read_text())
+    assert calibration["no_harm"]["gamma"] == 2
+    table = rows(tiny / "results/exit_layers.csv")
+    assert {(row["kind"], row["drafter"]) for row in table} >= {
+        ("adaptive_early_exit", "fast"), ("dynamic", "chosen"), ("best_level", "fast"), ("fixed_exit", "early_exit"),
+    }  # fmt: skip
+    (best,) = (row for row in table if row["kind"] == "best_level")
+    assert (best["fixed_layers"], best["levels"]) == ("1", "0.5")
+    assert best["speedup_over_fixed"]
+    asked = {row["layer"]: row for row in table if row["drafter"] == "fast" and row["ask_share"]}
+    assert set(asked) <= {"1", "2"}
+    assert asked
+    assert {row["mode"] for row in rows(tiny / "results/unverified.csv")} == {"full", "fixed_exit", "lossy_adaptive"}
+    assert {row["layer"] for row in rows(tiny / "results/head_curves.csv")} == {"1", "2"}
 
 
 def test_the_side_tables_hold_what_their_sections_ask_for(tiny):

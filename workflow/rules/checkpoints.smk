@@ -124,7 +124,7 @@ rule train_drafter:
         capture=subpath(input.capture, parent=True),
         folder=subpath(output.weights, parent=True),
         state="results/state/train_drafter/{drafter}.safetensors",
-        settings=lambda wildcards: options.as_json(config["drafters"][wildcards.drafter]),
+        settings=lambda wildcards: options.as_json(teaching.learnt(config["drafters"][wildcards.drafter])),
         dataset=lookup(dpath="data/name", within=config),
         config_hash=lambda wildcards: teaching.drafter_hash(config, wildcards.drafter),
     message:
@@ -180,11 +180,12 @@ rule calibrate:
         data=subpath(input.data, parent=True),
         folder=subpath(input.drafter, parent=True),
         dtype=lookup(dpath="target/dtype", within=config),
+        risk=lambda wildcards: teaching.calibration_options(config["drafters"][wildcards.drafter]),
     message:
         "Calibrate the heads of {wildcards.drafter}"
     shell:
         "python -m selfdraft calibrate --target {params.target:q} --data {params.data:q} --drafter {params.folder:q}"
-        " --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
+        " {params.risk:q} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
 
 
 rule evaluate_heads:

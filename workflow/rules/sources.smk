@@ -23,11 +23,12 @@ rule target:
         name=lookup(dpath="target/name", within=config),
         source=lambda _: options.as_json(config["target"]["source"]),  # a function: braces in a path are no wildcards
         layers="--layers $layers",
+        quantization=options.quantization(config),
     message:
         "Target {params.name}: to plain files in {params.folder}"
     shell:
         "python -m selfdraft target --name {params.name:q} --source {params.source:q}"
-        " {params.layers} --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
+        " {params.layers} {params.quantization} --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
 
 
 use rule target as draft_model with:
@@ -49,6 +50,7 @@ use rule target as draft_model with:
         name="{model}",
         source=lambda wildcards: options.as_json(teaching.other_models(config)[wildcards.model]),
         layers="",
+        quantization="",
 
 
 rule data:

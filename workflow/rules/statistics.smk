@@ -73,6 +73,9 @@ rule exit_layers:
     input:
         results=rules.results.output,
         acceptance=rules.gather_acceptance.output,
+        speed=rules.gather_speed.output,
+        steps=rules.gather_steps.output,
+        heads=collect("results/drafters/{name}/config.json", name=entries.in_use_by(config, "train_exits")),
         code=code_digests.code_of("exit_layers"),
     output:
         "results/exit_layers.csv",
@@ -94,7 +97,7 @@ rule exit_layers:
         "Exit layers: where drafted tokens left"
     shell:
         "python -m selfdraft exit-layers --results {input.results:q} --acceptance {input.acceptance:q}"
-        " --drafters {params.drafters:q} --settings {params.settings:q} --commit $commit"
+        " --speed {input.speed:q} --steps {input.steps:q} --drafters {params.drafters:q} --settings {params.settings:q} --commit $commit"
         " --config-hash {params.config_hash} --out {output:q} > {log} 2>&1"
 
 

@@ -11,6 +11,7 @@ from selfdraft.errors import StudyError
 from selfdraft.files import read_json
 
 FILE = "calibration.json"
+RISKS = ("disagreement", "no_harm")  # what a level may be of
 LEVEL, MEASURE, RULE = 0.75, "entropy", "learn_then_test"  # what a drafter asks for that names none
 
 
@@ -65,6 +66,30 @@ def joint_threshold_of(calibration: Mapping[str, Any], level: float, measure: st
             "choose a lower one"
         )
     return float(made["threshold"])
+
+
+def unharmed_thresholds_of(
+    calibration: Mapping[str, Any], level: float, measure: str, rule: str, where: str
+) -> tuple[dict[int, float | None], int]:
+    """By layer the threshold that the heads share which leave a share `level` of conversations unharmed; others None.
+
+    Also the longest draft that this is promised of. Raises StudyError as `thresholds_of`, also for a level that is
+    unreachable, or a calibration without such.
+    """
+    if "no_harm" not in calibration:
+        raise StudyError(f"{where}.risk: not calibrated for no_harm; run `selfdraft calibrate --risk no_harm` again")
+    own = calibration["no_harm"]
+    made = _at_level(own["thresholds"], level, measure, rule, where)
+    if made["threshold"] is None:
+        needed = [made["conversations_needed"]] if made.get("conversations_needed") else []
+        raise StudyError(
+            f"{where}.accuracy_level: no way to ask the heads leaves {level_text(level)} of conversations unharmed "
+            f"({_more(needed)}); choose a lower one"
+        )
+    asked = made["heads"]
+    return {int(layer): made["threshold"] if int(layer) in asked else None for layer in calibration["thresholds"]}, int(
+        own["gamma"]
+    )
 
 
 def _at_level(of_rules: Mapping[str, Any], level: float, measure: str, rule: str, where: str) -> dict[str, Any]:

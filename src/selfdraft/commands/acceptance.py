@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.evaluation.acceptance import COLUMNS, Prefills, acceptance_rows
     from selfdraft.evaluation.answers import Answers, by_length, greedy_answers, read_answers
     from selfdraft.evaluation.kept import Kept, digest, draft_identity
+    from selfdraft.evaluation.number_format import number_format
     from selfdraft.evaluation.rows import write_rows
     from selfdraft.evaluation.shards import Shard
     from selfdraft.files import sha256_of
@@ -147,7 +148,7 @@ def run(args: argparse.Namespace) -> None:
             return
         drafter, gamma, columns = measured[policy, point]
         how = policies[policy]
-        fixed = columns | {"policy": policy, "dtype": settings["dtype"]}
+        fixed = columns | {"policy": policy, "dtype": number_format(target)}
         compared = truth if how.greedy else None
         made = acceptance_rows(
             *(target, drafter, prompts, how, gamma, new_tokens, batch, settings["seed"], eos_ids, compared),

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     from selfdraft.commands.results import bootstrap_settings
     from selfdraft.evaluation.heads import heads_on_text, said_of, sums_of
+    from selfdraft.evaluation.number_format import number_format
     from selfdraft.models.runtime import start
     from selfdraft.sequences import read_name, read_sequences
     from selfdraft.statistics.bootstrap import Bootstrap
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     bootstrap = Bootstrap(**bootstrap_settings(args.settings))
     target = start(args.target, args.dtype, args.device, args.threads)
     sequences = read_sequences(args.data, "held_out")
-    found, config = heads_on_text(args.drafter, target, sequences, args.num_samples)
+    found, config, _ = heads_on_text(args.drafter, target, sequences, args.num_samples)
     rows, points = [], []
     for layer in sorted(config["heads"]):
         names, sums = sums_of(found, layer)
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         row = {"drafter": config["drafter"], "layer": str(layer), "capacity": config["capacity"]}
         row |= {"T": str(config["T"]), "dataset": read_name(args.data)} | cells(made)
         row |= {"conversations": str(len(names)), "tokens": number_text(float(sums["tokens"].sum()))}
-        row |= {"dtype": str(target.dtype).removeprefix("torch."), "interval_note": note(made)}
+        row |= {"dtype": number_format(target), "interval_note": note(made)}
         origin = {"commit": args.commit, "config_hash": args.config_hash}
         rows.append(row | origin)
         if args.curves:

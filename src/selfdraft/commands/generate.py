@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.decoding.loop import Timings, cycles, speculate, vanilla
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
+    from selfdraft.evaluation.number_format import number_format
     from selfdraft.evaluation.ways import Decoding
     from selfdraft.files import whole_file
     from selfdraft.models.runtime import start
@@ -155,7 +156,7 @@ def run(args: argparse.Namespace) -> None:
         about = {
             **{"target": Path(folder).name, "drafter": drafted_by, "gamma": args.gamma, "seed": args.seed},
             "policy": {"temperature": policy.temperature, "top_p": policy.top_p, "top_k": policy.top_k},
-            **{"dtype": str(target.dtype).removeprefix("torch."), "device": target.device.type},
+            **{"dtype": number_format(target), "device": target.device.type},
             "threads": torch.get_num_threads(),
         }
         summary = {

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.drafters.lookup import LookupDrafter
     from selfdraft.drafters.model import ModelDrafter
     from selfdraft.errors import StudyError
+    from selfdraft.evaluation.number_format import number_format
     from selfdraft.evaluation.peer_timing import COLUMNS, Setting, contest_rows, of_economize, of_transformers, own
     from selfdraft.evaluation.rows import write_rows
     from selfdraft.models.exit import untrained_exit
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
             contestants = own(target, drafters, setting.gamma, __version__)
             contestants += of_transformers(stock, setting, theirs)
             contestants += of_economize(stock, setting, args.draft_model)
-            fixed = {"dtype": str(target.dtype).removeprefix("torch."), "device": target.device.type}
+            fixed = {"dtype": number_format(target), "device": target.device.type}
             fixed |= {name: settings[name] for name in ("gamma", "layer", "max_ngram")}
             for batch in args.batches:
                 yield from contest_rows(

@@ -16,6 +16,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="exit layers of the study, checked against the model",
     )
+    parser.add_argument(
+        "--quantization",
+        metavar="KIND",
+        help="4bit: the layers' matrices go through nf4 and back, and all is of these weights (default: none)",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own)")
 
 
@@ -30,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     source = json_option(args.source, "--source")
-    config = build_target(args.name, source, args.out_dir, args.cache_dir, args.layers)
+    config = build_target(args.name, source, args.out_dir, args.cache_dir, args.layers, args.quantization)
     print(
         f"target {args.name}: {config['model_type']}, {config['num_hidden_layers']} layers, "
         f"hidden {config['hidden_size']}, vocabulary {config['vocab_size']} -> {args.out_dir}"
@@ -38,3 +43,6 @@ def run(args: argparse.Namespace) -> None:
     source_note = read_json(f"{args.out_dir}/source.json")
     if "head" in source_note:
         print(f"  {source_note['head']}")
+    if "quantization" in source_note:
+        told = source_note["quantization"]
+        print(f"  {told['matrices']} matrices are {told['weights']} weights, held in {told['held_as']}")

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.policy import Policy
     from selfdraft.errors import StudyError
+    from selfdraft.evaluation.number_format import number_format
     from selfdraft.evaluation.unverified import Leaving
     from selfdraft.evaluation.ways import Decoding, Way
     from selfdraft.models.exits import load_exits
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         row |= {"threshold": number_text(made["threshold"])}
         row |= {"observed_risk": number_text(made["observed_risk"])} if "observed_risk" in made else {}
         rows.append(row | made_by["lossy_adaptive", f"{made['threshold']}"])
-    place = {"dtype": str(target.dtype).removeprefix("torch."), "threads": str(torch.get_num_threads())}
+    place = {"dtype": number_format(target), "threads": str(torch.get_num_threads())}
     place |= {"device": target.device.type, "commit": args.commit, "config_hash": args.config_hash}
     columns = ["drafter", "mode", "layer", "accuracy_level", "measure", "rule", "threshold", "dataset"]
     columns += ["promised_risk", "observed_risk", *with_intervals(ESTIMATES), "prompts", "tokens", "interval_note"]

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from selfdraft.calibration.measures import low_is_sure
-from selfdraft.calibration.record import LEVEL, MEASURE, RULE, read_calibration, thresholds_of
+from selfdraft.calibration.record import (
+    LEVEL,
+    MEASURE,
+    RISKS,
+    RULE,
+    read_calibration,
+    thresholds_of,
+    unharmed_thresholds_of,
+)
 from selfdraft.decoding.drafter import Draft
 from selfdraft.decoding.drafting import Drafting
 from selfdraft.decoding.outcome import Outcome
@@ -32,12 +40,18 @@ SETTINGS = {
         "type": "string",
     },
     "accuracy_level": {
-        "description": "Share of exits that agree with the target, as calibrated (0.75).",
+        "description": "Share of exits that agree with the target, or of what `risk` says, as calibrated (0.75).",
         "enum": [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95],
     },
     "measure": {
         "description": "How a head is sure (entropy).",
         "enum": ["entropy", "top_probability", "margin"],
+    },
+    "risk": {
+        "description": "What the level is of: disagreement, the share of a head's exits that agree with the target; "
+        "no_harm, the share of conversations that are not slower than the target alone, if the heads were calibrated "
+        "for it (disagreement).",
+        "enum": ["disagreement", "no_harm"],
     },
     "rule": {
         "description": "How thresholds were chosen: learn_then_test promises the level, empirical does not "
@@ -61,12 +75,18 @@ def build(
     calibration = read_calibration(folder, sha256_of(Path(folder) / FILE), target.fingerprint)
     measure = settings.get("measure", MEASURE)
     level, rule = settings.get("accuracy_level", LEVEL), settings.get("rule", RULE)
-    limits = thresholds_of(calibration, level, measure, rule, where)
+    risk, longest = settings.get("risk", RISKS[0]), None
+    if risk not in RISKS:
+        raise StudyError(f"{where}.risk: {risk!r} is unknown; one of {', '.join(RISKS)} is right")
+    if risk == "no_harm":
+        limits, longest = unharmed_thresholds_of(calibration, level, measure, rule, where)
+    else:
+        limits = thresholds_of(calibration, level, measure, rule, where)
     asked = [(made, limit) for made in exits if (limit := limits.get(made.layer)) is not None]
     if kept_ids is not None:
         for made, _ in asked:
             made.trim(kept_ids)
-    return AdaptiveDrafter(target, [(made.pack(), limit) for made, limit in asked], measure)
+    return AdaptiveDrafter(target, [(made.pack(), limit) for made, limit in asked], measure, longest)
 
 
 class AdaptiveDrafter:
@@ -80,15 +100,26 @@ class AdaptiveDrafter:
 
     learns = False
 
-    def __init__(self, target: Llama, heads: Sequence[tuple[Exit, float]], measure: str = MEASURE) -> None:
-        """`heads` are exits, shallow ones first, each with its threshold on the measure."""
+    def __init__(
+        self,
+        target: Llama,
+        heads: Sequence[tuple[Exit, float]],
+        measure: str = MEASURE,
+        longest: int | None = None,
+    ) -> None:
+        """`heads` are exits, shallow ones first, each with its threshold on the measure. `longest`: of a draft."""
         assert heads, "without a head nothing is drafted"
-        self.measure = measure
+        self.measure, self.longest = measure, longest
         self.heads = [(RunningExit(target, made), limit) for made, limit in heads]
         self.kept_ids = heads[0][0].kept_ids
         self.depths: tuple[int, ...] = tuple(sorted({head.depth for head, _ in self.heads if head.attends}))
         self.left: dict[int, int] = {}  # drafted tokens by the layer of the head that they left at, since the start
         self._alive: list[bool] = []
+
+    @property
+    def asked(self) -> list[tuple[RunningExit, str]]:
+        """The heads, each with the measure by which it is asked how sure it is."""
+        return [(head, self.measure) for head, _ in self.heads]
 
     def start(self, session: Session) -> None:
         self._alive = [True] * session.batch
@@ -103,7 +134,7 @@ class AdaptiveDrafter:
         going = uploaded(self._alive, token.device) > 0
         lengths = torch.zeros(session.batch, dtype=torch.int64, device=token.device)
         layers: list[list[int]] = [[] for _ in range(session.batch)]
-        for position in range(gamma):
+        for position in range(gamma if self.longest is None else min(gamma, self.longest)):
             logits, sure, left = self._answer(session, token, position, going)
             if not left:
                 break

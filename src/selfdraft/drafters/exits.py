@@ -29,6 +29,34 @@ SETTINGS = {
     },
     "capacity": {"description": "What is trained of each head, as of any exit.", "type": "string"},
     "T": {"description": "Temperature of the KL (1.0).", "type": "number", "exclusiveMinimum": 0},
+    "calibration": {
+        "description": "What is promised of them beside their agreement, as options of `selfdraft calibrate`.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "risk": {
+                "description": "disagreement: exits that the target says otherwise; no_harm: also conversations that "
+                "verified drafts decode slower than the target alone (disagreement).",
+                "enum": ["disagreement", "no_harm"],
+            },
+            "gamma": {
+                "description": "For no_harm, tokens that are drafted at most (4).",
+                "type": "integer",
+                "minimum": 1,
+            },
+            "costs": {
+                "description": "For no_harm, what a cycle costs: by the bytes of weights that its parts read, or by "
+                "the clock, timed while calibrating (bytes).",
+                "enum": ["bytes", "clock"],
+            },
+            "epsilon": {
+                "description": "Chance that a threshold breaks its promise (0.05).",
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "exclusiveMaximum": 1,
+            },
+        },
+    },
     "training": {
         "description": "How the heads are trained: keys of the section training, each with its default there; mode "
         "is online where num_heads stands, for layers that nobody has listed are not captured before.",

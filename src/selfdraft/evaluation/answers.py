@@ -10,6 +10,7 @@ from tqdm import tqdm
 from selfdraft.decoding.loop import vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.errors import StudyError
+from selfdraft.evaluation.number_format import number_format
 from selfdraft.files import read_json, write_json
 from selfdraft.models.exit import target_identity
 from selfdraft.models.llama import Llama
@@ -37,7 +38,7 @@ def greedy_answers(
 
 
 def _description(target: Llama, max_new_tokens: int) -> dict[str, Any]:
-    dtype = str(target.dtype).removeprefix("torch.")
+    dtype = number_format(target)
     return {"target": target_identity(target), "dtype": dtype, "max_new_tokens": max_new_tokens}
 
 

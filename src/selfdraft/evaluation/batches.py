@@ -10,6 +10,7 @@ from tqdm import tqdm
 from selfdraft.decoding.drafter import Drafter
 from selfdraft.decoding.loop import Generation, speculate, vanilla
 from selfdraft.decoding.policy import Policy
+from selfdraft.evaluation.number_format import number_format
 from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
@@ -54,7 +55,7 @@ def batch_rows(
     each method and size comes first.
     """
     fixed = {"policy": policy.name, "threads": torch.get_num_threads(), "device": target.device.type}
-    fixed["dtype"] = str(target.dtype).removeprefix("torch.")
+    fixed["dtype"] = number_format(target)
     order = random.Random(seed)
     for size in sizes:
         groups = groups_of(prompts, size, batches, seed)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfdraft.evaluation.number_format import number_format
 from selfdraft.models.cache import Step
 from selfdraft.models.graphs import Captured
 from selfdraft.models.llama import Llama
@@ -77,7 +78,7 @@ def compile_rows(
                 seconds[mode].append(clocked(lambda: run(context + number), device))  # noqa: B023 (called at once)
         eager = statistics.median(seconds["eager"]) if "eager" in seconds else None
         for mode, row in rows.items():
-            row |= {"dtype": str(target.dtype).removeprefix("torch."), "batch": batch, "context": context}
+            row |= {"dtype": number_format(target), "batch": batch, "context": context}
             row |= {"device": device.type, "threads": torch.get_num_threads()}
             if mode in seconds:
                 low, middle, high = statistics.quantiles(seconds[mode], n=4)

@@ -73,10 +73,10 @@ def spoken(
 
 def heads_on_text(
     folder: str, target: Llama, sequences: Sequences, conversations: int | None
-) -> tuple[list[Spoken], dict[str, Any]]:
-    """What the heads of a folder say of the first `conversations` of a text (None: of all), and the folder's config.
+) -> tuple[list[Spoken], dict[str, Any], list[Exit]]:
+    """What the heads of a folder say of the first `conversations` of a text (None: of all); its config, and the heads.
 
-    Packs the target. Raises StudyError as `load_exits`, or if there are not so many.
+    Packs the target and the heads, shallow ones first. Raises StudyError as `load_exits`, or if there are not so many.
     """
     exits, config = load_exits(folder, target)
     origins = list(dict.fromkeys(sequences.origins))
@@ -87,10 +87,11 @@ def heads_on_text(
     chosen = [number for number, origin in enumerate(sequences.origins) if origin in wanted]
     target.pack()
     states = ComputedStates(sequences, target, target)
-    found = list(spoken(target, [made.pack() for made in exits], states, chosen))
+    exits = [made.pack() for made in exits]
+    found = list(spoken(target, exits, states, chosen))
     if not found:
         raise StudyError("data: no held-out answer token to look at; every token is masked")
-    return found, config
+    return found, config, exits
 
 
 def said_of(found: Sequence[Spoken], layer: int) -> tuple[Said, list[str]]:

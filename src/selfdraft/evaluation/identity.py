@@ -9,6 +9,7 @@ from tqdm import tqdm
 from selfdraft.decoding.drafter import Drafter
 from selfdraft.decoding.loop import speculate, vanilla
 from selfdraft.decoding.policy import Policy
+from selfdraft.evaluation.number_format import number_format
 from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
@@ -44,7 +45,7 @@ def identity_rows(
     """
     policy, generator = Policy("greedy"), torch.Generator(target.device)
     ordered = sorted(prompts, key=lambda prompt: (len(prompt.tokens), prompt.id))
-    dtype = str(target.dtype).removeprefix("torch.")
+    dtype = number_format(target)
     for begin in tqdm(range(0, len(ordered), batch), unit="batch", desc=f"identity {dtype}", disable=None):
         group = ordered[begin : begin + batch]
         texts = [list(prompt.tokens) for prompt in group]

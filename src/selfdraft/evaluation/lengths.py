@@ -16,6 +16,7 @@ from selfdraft.decoding.drafter import Drafter
 from selfdraft.decoding.policy import Policy
 from selfdraft.errors import StudyError
 from selfdraft.evaluation import disturbance, speed
+from selfdraft.evaluation.number_format import number_format
 from selfdraft.evaluation.speed import Block, Patience, Row, Timer, blocks_of
 from selfdraft.models.llama import Llama
 from selfdraft.sequences import Prompt
@@ -73,7 +74,7 @@ def length_rows(
     """
     shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in drafters), "")}
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
-    shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
+    shared |= {"dtype": number_format(target)}
     timer = Timer(target, drafters, None, policy, lengths[-1])
     warm_up(timer, prompts, lengths)
     # Where `speed` has several stretches of an answer, the blocks here have several lengths of it.

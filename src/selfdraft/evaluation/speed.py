@@ -23,6 +23,7 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.prefill import Prefill
 from selfdraft.evaluation import disturbance
 from selfdraft.evaluation.disturbance import Counters
+from selfdraft.evaluation.number_format import number_format
 from selfdraft.evaluation.peers import TransformersPeer
 from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.graphs import window_of
@@ -239,7 +240,7 @@ def speed_rows(
     """
     shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in drafters), "")}
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
-    shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
+    shared |= {"dtype": number_format(target)}
     timer = Timer(target, drafters, transformers, policy, max_new_tokens)
     timer.warm_up(prompts, repeats)
     others = range(1 + len(timer.drafts), len(timer.runs))

@@ -17,15 +17,19 @@ from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.prefill import Prefill
 from selfdraft.decoding.session import Session
+from selfdraft.evaluation.asking import Asking
+from selfdraft.evaluation.number_format import number_format
 from selfdraft.evaluation.rows import SETTINGS
 from selfdraft.models.llama import Llama
 
-COLUMNS = (*SETTINGS, "step", "context", "tokens", "round", "seconds", "dtype", "threads", "device")
+COLUMNS = (*SETTINGS, "step", "context", "tokens", "round", "seconds", "dtype", "threads", "device", "bytes")
 VANILLA_TOKENS = 3
 TIMED = 2  # cycles behind the first one, in which a drafter with a cache has nothing to catch up with
 
 Point = tuple[Drafter, int, Mapping[str, Any]]
-Timed = tuple[Drafter, int, list[dict[str, Any]]]  # what takes the same steps is timed once: settings of a row each
+Timed = tuple[
+    Drafter | Asking, int, list[dict[str, Any]]
+]  # what takes the same steps is timed once: settings of a row each
 
 
 class NoDraft:
@@ -103,18 +107,25 @@ def step_rows(
 
     `points` are (drafter that never stops early, gamma, settings columns); `tokens` a text to fill the contexts with.
     What a drafter of several parts (`parts`) takes is that of each: its steps `lookup` and `draft`. Exits that differ
-    in what they were trained with take the same steps, and are timed once for all of them.
+    in what they were trained with take the same steps, and are timed once for all of them. Of a drafter that asks heads
+    (`asked`) each head has a step `ask` of its own, in whose row `layer` is the head's; `bytes` are the weights that it
+    reads by the cost model, as those of a vanilla step.
     `tokens` of a row: drafted ones of a draft, those verified together of a verification. A verification of one token
     is measured once for all points whose drafters want states at the same depths.
     """
     shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in points), "")}
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
-    shared |= {"dtype": str(target.dtype).removeprefix("torch.")}
+    shared |= {"dtype": number_format(target)}
     room = max((room_of(gamma, widest(drafter, gamma)) for drafter, gamma, _ in points), default=room_of(1))
     parts: list[Timed] = [
         (part, gamma, [{**settings, "step": step} for settings in alike])
         for drafter, gamma, alike in together(points)
         for step, part in getattr(drafter, "parts", {"draft": drafter}).items()
+    ]
+    parts += [
+        (Asking(head, measure), 1, [{**settings, "layer": head.exit.layer, "step": "ask", "tokens": 1}])
+        for drafter, _, settings in points
+        for head, measure in getattr(drafter, "asked", ())
     ]
     wanted = {drafter.depths for drafter, _, _ in points}
     work: list[Timed | None] = [*parts, *((NoDraft(depths), 1, []) for depths in sorted(wanted))]
@@ -131,6 +142,11 @@ def step_rows(
                     result = vanilla(target, start.prompts, policy, VANILLA_TOKENS, generator, prefill=start)
                     seconds = result.timings.decode_s / VANILLA_TOKENS
                     made = [{"drafter": "vanilla", "step": "vanilla", "tokens": 1, "seconds": seconds}]
+                    made[0]["bytes"] = target.step_bytes()
+                elif isinstance(part[0], Asking):
+                    asking, _, alike = part
+                    own = {"seconds": asking.seconds(target, start), "bytes": asking.head.bytes}
+                    made = [settings | own for settings in alike]
                 elif isinstance(part[0], NoDraft):
                     _, verify, _ = _cycle(target, part[0], start, policy, 1, generator)
                     same = [settings for drafter, _, settings in points if drafter.depths == part[0].depths]

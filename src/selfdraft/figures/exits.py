@@ -13,20 +13,24 @@ from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.quantities import upright
 from selfdraft.statistics.columns import SETTINGS
 
-LEAVING, FIXED, LEVELS = "share", "fixed_exit", "adaptive_early_exit"
-ASKED = ("heads", "measure", "rule")
+LEAVING, FIXED, LEVELS, BEST = "share", "fixed_exit", "adaptive_early_exit", "best_level"
+ASKED = ("heads", "measure", "rule", "risk")
 GROUP = ["policy", "gamma", "dataset", "drafting"]  # points are compared with those that are alike in these
 BY_LEVEL = ("speedup", "accept_rate")
+OVER_FIXED = "speedup_over_fixed"
+REFERENCES = {"speedup": 1.0, OVER_FIXED: 0.0}
 
 Places = dict[str, int]  # of each label the place of its look: a drafter looks alike in all panels
 
 
 def draw(inputs: Inputs) -> Figure:
-    """Three panels: the share of drafted tokens by layer, a line a drafter; speedup and accept rate by level."""
+    """Four panels: the share of drafted tokens by layer, a line a drafter; speedup and accept rate by level; and what
+    the speedup is beyond that of the best fixed exit at the layers of the same heads, paired by prompt.
+    """
     texts = (*SETTINGS, "kind", *ASKED)
-    rows = _compared(inputs.table("exit_layers.csv", texts, (), ("accuracy_level", LEAVING, *BY_LEVEL)))
+    rows = _compared(inputs.table("exit_layers.csv", texts, (), ("accuracy_level", LEAVING, *BY_LEVEL, OVER_FIXED)))
     several = len(rows[GROUP].drop_duplicates()) > 1
-    figure, axes = style.canvas(inputs.style, style.FULL, 2.6, 1, 3)
+    figure, axes = style.canvas(inputs.style, style.FULL, 4.6, 2, 2)
     axes[0].set(xlabel="layer that tokens leave after", ylabel="share of drafted tokens")
     leaving = rows[(rows["kind"] != FIXED) & rows[LEAVING].notna()]
     places: Places = {}
@@ -38,12 +42,12 @@ def draw(inputs: Inputs) -> Figure:
     else:
         axes[0].set_ylim(-0.02, 1.02)
         style.ticks_at(axes[0], leaving["layer"])
-    for ax, name in zip(axes[1:], BY_LEVEL, strict=True):
+    for ax, name in zip(axes[1:], (*BY_LEVEL, OVER_FIXED), strict=True):
         ax.set(xlabel="accuracy level", ylabel=upright(name))
         if not _by_level(ax, rows, name, places, several):
             style.not_measured(ax, name)
-        elif name == "speedup":
-            ax.axhline(1.0, **style.REFERENCE | {"color": "k"})
+        elif name in REFERENCES:
+            ax.axhline(REFERENCES[name], **style.REFERENCE | {"color": "k"})
     style.legend_above(figure, axes)
     return figure
 
@@ -71,6 +75,11 @@ def _by_level(ax: Axes, rows: pd.DataFrame, name: str, places: Places, several: 
         said = ["adaptive early exit", *([" ".join(asked)] if lines else []), *([_said(alike)] if several else [])]
         _line(ax, line.sort_values("accuracy_level"), "accuracy_level", name, places, ", ".join(said))
         drawn = True
+    best = rows[(rows["kind"] == BEST) & rows[name].notna()]
+    for key, one in best.groupby([*GROUP, *ASKED], sort=False):
+        alike, asked = key[: len(GROUP)], [str(word) for word in key[len(GROUP) :]]
+        said = ["best level", *([" ".join(asked)] if lines else []), *([_said(alike)] if several else [])]
+        _line(ax, one, "accuracy_level", name, places, ", ".join(said))
     for key, group in rows.groupby(GROUP, sort=False):
         for label, across in _across(group):
             value, low, high = (across.get(f"{name}{end}", np.nan) for end in ("", "_low", "_high"))

@@ -10,6 +10,7 @@ QUANTITIES = {
     "accept_rate": "accepted share of drafted tokens",
     "tv": "total variation distance to the target",
     "speedup": "speedup over vanilla decoding",
+    "speedup_over_fixed": "speedup beyond that of the best fixed exit",
     "predicted_speedup": "predicted speedup over vanilla decoding",
     "efficiency": "measured / predicted speedup",
     "draft_ms": "drafting time per cycle, ms",

@@ -86,9 +86,11 @@ def of_identity(study: Measured) -> str:
     rows = study.results
     shares = [row for row in records(rows) if is_known(row.get("identical"))]
     more = study.beside("identity")
-    exact = [row for row in records(more) if row["dtype"] == "float32" and is_known(row["identical"])]
+    exact = [row for row in records(more) if row["dtype"].startswith("float32") and is_known(row["identical"])]
     rough = [
-        float(row["identical"]) for row in records(more) if row["dtype"] != "float32" and is_known(row["identical"])
+        float(row["identical"])
+        for row in records(more)
+        if not row["dtype"].startswith("float32") and is_known(row["identical"])
     ]
     if not shares and not exact:
         return "Whether outputs are identical was not measured."

@@ -29,6 +29,7 @@ class PlainModel:
     stock_tokenizer: Callable[[], Any] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+    weights: str = ""  # what they were quantised to, if they were
 
 
 def check_single_template(template: Any, where: Path) -> str:

@@ -18,6 +18,7 @@ from selfdraft.sources.gguf_model import read_gguf
 from selfdraft.sources.hf_folder import read_hf_folder
 from selfdraft.sources.likeness import check_likeness
 from selfdraft.sources.plain_model import PlainModel
+from selfdraft.sources.quantized import quantize
 from selfdraft.sources.readable import readable_name
 
 MODEL_FILES = [
@@ -40,10 +41,12 @@ def build_target(
     out_dir: str | Path,
     cache_dir: str | Path,
     layers: Sequence[int] = (),
+    quantization: str | None = None,
 ) -> dict[str, Any]:
     """Write the folder `out_dir`: config, bf16 weights, tokenizer, template, and where they came from.
 
-    `layers` are the exit layers a study asks for. Returns config.json's content. Raises StudyError for
+    `layers` are the exit layers a study asks for; `quantization` (`4bit`) what the layers' matrices go through before
+    they are written, see `quantized`. Returns config.json's content. Raises StudyError for
     a layer outside the model, an unreadable source, a model that is no chat model or not of a known
     family, and one whose logits or token ids here are not transformers'; then nothing is written.
     """
@@ -51,6 +54,8 @@ def build_target(
     fetched = fetch(source, cache_dir, "model", MODEL_FILES)
     model = read_model(fetched.path, source.get("files"))
     check_layers(layers, model.config["num_hidden_layers"])
+    if quantization is not None:
+        quantize(model, quantization)
     origin = {
         "kind": source["kind"],
         "name": name,
@@ -69,7 +74,8 @@ def build_target(
 def write_model(folder: Path, model: PlainModel) -> None:
     """Write all files but source.json."""
     with saving_tensors(folder / "model.safetensors"):
-        save_file(model.state, folder / "model.safetensors", metadata={"format": "pt"})
+        about = {"format": "pt"} | ({"weights": model.weights} if model.weights else {})
+        save_file(model.state, folder / "model.safetensors", metadata=about)
     (folder / "model.safetensors").chmod(0o644)
     write_settings(folder, model)
 

@@ -42,7 +42,7 @@ SPEED_SUMS = (
     "attempts",
 )
 STEP_NUMBERS = ("context", "tokens", "round", "seconds")
-LATER_NUMBERS = {"acceptance": ("looked_up",)}  # 0 in tables that are older than the column
+LATER_NUMBERS = {"acceptance": ("looked_up",), "steps": ("bytes",)}  # 0 in tables that are older than the column
 LATER_TEXTS = {"acceptance": ("exit_layers",)}  # empty in such tables
 RAW_COLUMNS = {
     "quality": (*CHECKPOINT, "conversation", *QUALITY_SUMS, *TRAINED),

@@ -122,6 +122,12 @@ def make_results(
     if not points:
         raise StudyError(f"{speed}: column method: no speculative rows; measure at least one point")
 
+    formats = {
+        str(found) for table in tables.values() if table is not None and "dtype" in table for found in table["dtype"]
+    }
+    weights = sorted({found.partition("+")[2] for found in formats} - {""})
+    quantised = f" ({', '.join(weights)} weights)" if weights else ""  # a study has one target
+
     # How much of a draft was trained does not depend on the text that it is measured on.
     sizes = {
         _without_dataset(checkpoint): {column: number_text(measured[column].iloc[0]) for column in TRAINED}
@@ -142,7 +148,7 @@ def make_results(
         row |= sizes.get(_without_dataset(checkpoint), {})
         told = (drafters or {}).get(_without_dataset(checkpoint), {})
         row |= {column: number_text(told[column]) for column in SIZES if told.get(column) is not None}
-        row[LOSSLESS] = str(told.get(LOSSLESS, "base"))
+        row[LOSSLESS] = str(told.get(LOSSLESS, "base")) + quantised
         if key in of_acceptance and acceptance is not None:
             cycles = of_acceptance[key]
             _only_one(cycles, ("dtype",), acceptance, f"point {name}")

@@ -124,6 +124,10 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
             fit = [known for known, found in drafters.items() if found["kind"] == "exits"]
             told = f"one of {', '.join(fit)} is right" if fit else "drafters has none"
             yield f"drafters.{name}.drafter: {shown(made['drafter'])} is no drafter of kind exits: {told}"
+        elif made.get("risk") == "no_harm":
+            promised = drafters[made["drafter"]].get("calibration", {}).get("risk")
+            if promised != "no_harm":
+                yield f"drafters.{name}.risk: no_harm needs drafters.{made['drafter']}.calibration.risk: no_harm"
     for name, made in trained_drafters(config).items():
         where = f"drafters.{name}"
         if "train" not in data["splits"]:

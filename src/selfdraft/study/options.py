@@ -64,6 +64,12 @@ def settings_of(config: Config, section: str, without: Iterable[str] = ()) -> st
     return as_json({key: value for key, value in config.get(section, {}).items() if key not in set(without)})
 
 
+def quantization(config: Config) -> str:
+    """The option of `selfdraft target` for a target whose weights are quantised; empty for one as it came."""
+    kind = config["target"].get("quantization")
+    return f"--quantization {kind}" if kind else ""
+
+
 def sources_of(data: dict[str, Any]) -> list[dict[str, Any]]:
     """The sources of a checked `data` section: one, or those of a mixture's parts."""
     return [part["source"] for part in data["mixture"].values()] if "mixture" in data else [data["source"]]

@@ -99,9 +99,19 @@ def captured_depths(config: Config) -> list[int]:
     return sorted({*depths(checkpoints(config)), *read})
 
 
+def learnt(made: dict[str, Any]) -> dict[str, Any]:
+    """What of an entry of `drafters` decides how it is trained: all but what is promised of it afterwards."""
+    return {key: value for key, value in made.items() if key != "calibration"}
+
+
+def calibration_options(made: dict[str, Any]) -> list[str]:
+    """The options of `selfdraft calibrate` that an entry of kind exits names."""
+    return [word for key, value in made.get("calibration", {}).items() for word in (f"--{key}", str(value))]
+
+
 def drafter_hash(config: Config, name: str) -> str:
     """The hash of all that decides one trained drafter."""
-    made = trained_drafters(config)[name]
+    made = learnt(trained_drafters(config)[name])
     own = ["answers", "policies"] if made.get("answers") == "regenerated" else []
     alone = answering(config) | {"drafters": {name: made}}
     return config_hash(alone, "target", "data", "drafters", *own)
