@@ -173,6 +173,9 @@ WRONG = [
     ("drafters/a", ADAPTIVE, 'drafters.a.drafter: "many" is no drafter of kind exits: drafters has none'),
     ("drafters/a", ADAPTIVE | {"accuracy_level": 0.42}, "drafters.a.accuracy_level: 0.42 is not known; known are 0.5,"),
     ("drafters/a", ADAPTIVE | {"rule": "luck"}, 'drafters.a.rule: "luck" is not known; known are learn_then_test'),
+    ("drafters/a", ADAPTIVE | {"risk": "harm"}, 'drafters.a.risk: "harm" is not known'),
+    ("drafters/m", EXITS | {"calibration": {"gama": 4}}, "drafters.m.calibration.gama: unknown key; did you mean"),
+    ("target/quantization", "8bit", 'target.quantization: "8bit" is not'),
     ("drafters/y", DYNAMIC, 'drafters.y.drafter: "many" is no drafter of kind exits: drafters has none'),
     ("drafters/y", DYNAMIC | {"costs": "mine"}, 'drafters.y.costs: "mine" is not known; known are bytes, clock'),
     ("drafters/e", EAGLE | {"features": []}, "drafters.e.features: [] has too few entries; at least 1 must be there"),
@@ -306,13 +309,16 @@ def test_every_mapping_of_the_schema_refuses_unknown_keys():
 def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.calibration.exits import LEVELS
     from selfdraft.calibration.measures import MEASURES
+    from selfdraft.calibration.record import RISKS
     from selfdraft.calibration.rules import RULES
     from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS
-    from selfdraft.commands import acceptance, speed, train_drafter, train_exits
+    from selfdraft.cli import parser_of
+    from selfdraft.commands import acceptance, harm, speed, train_drafter, train_exits
     from selfdraft.drafters import KINDS, kind_of
     from selfdraft.drafters.dynamic import COSTS
     from selfdraft.sources.data_settings import DataSettings, Part
     from selfdraft.sources.fetch import KEYS
+    from selfdraft.sources.quantized import KINDS as QUANTIZED
     from selfdraft.sources.shapes import SHAPES
     from selfdraft.training.drafter_settings import LEARNING_RATES as RATES_OF_DRAFTERS
     from selfdraft.training.drafter_settings import DrafterSettings
@@ -336,7 +342,14 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert set(trained["training"]["properties"]) == set(DrafterSettings.__dataclass_fields__)
     assert set(trained["training"]["properties"]["learning_rate"]["properties"]) == set(RATES_OF_DRAFTERS)
     exits = drafter["allOf"][KINDS.index("exits")]["then"]["properties"]
-    assert set(exits) == {"kind", "heads", "num_heads", "capacity", *train_exits.DEFAULTS}
+    assert set(exits) == {"kind", "heads", "num_heads", "capacity", "calibration", *train_exits.DEFAULTS}
+    promised = exits["calibration"]["properties"]
+    assert (tuple(promised["risk"]["enum"]), tuple(promised["costs"]["enum"])) == (RISKS, harm.COSTS)
+    told = parser_of("calibrate").parse_args(["calibrate", "--target", "T", "--data", "D", "--drafter", "H"])
+    assert set(promised) <= set(vars(told))
+    assert tuple(kind_of("adaptive_early_exit").settings["risk"]["enum"]) == RISKS
+    quantization = schema["properties"]["target"]["properties"]["quantization"]
+    assert set(quantization["enum"]) == set(QUANTIZED)
     assert set(exits["training"]["properties"]) == set(Settings.__dataclass_fields__)
     assert tuple(exits["capacity"]["enum"]) == CAPACITIES
     assert tuple(kind_of("adaptive_early_exit").settings["accuracy_level"]["enum"]) == LEVELS
@@ -386,6 +399,15 @@ def test_trees_are_for_drafters_that_can():
     config["sweeps"]["trees"]["drafter"].append("lookup")
     with pytest.raises(StudyError, match=r"sweeps\.trees\.drafting: tree drafts trees, lookup can not"):
         check(config, "config.yaml")
+
+
+def test_who_asks_for_no_harm_asks_heads_that_are_calibrated_for_it():
+    config = changed("drafters/many", EXITS)
+    config["drafters"]["a"] = ADAPTIVE | {"risk": "no_harm"}
+    with pytest.raises(StudyError, match=r"drafters.a.risk: no_harm needs drafters.many.calibration.risk: no_harm"):
+        check(config, "config.yaml")
+    config["drafters"]["many"] = EXITS | {"calibration": {"risk": "no_harm"}}
+    check(config, "config.yaml")
 
 
 def test_a_study_of_drafters_that_are_not_trained_needs_no_training_data():

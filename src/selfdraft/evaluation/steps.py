@@ -138,22 +138,21 @@ def step_rows(
             for part in order.sample(work, len(work)):
                 generator = torch.Generator(target.device).manual_seed(seed)
                 made: list[dict[str, Any]] = []
-                if part is None:
+                own: dict[str, Any]
+                what, longest, alike = part or (None, 1, [])
+                if what is None:
                     result = vanilla(target, start.prompts, policy, VANILLA_TOKENS, generator, prefill=start)
-                    seconds = result.timings.decode_s / VANILLA_TOKENS
-                    made = [{"drafter": "vanilla", "step": "vanilla", "tokens": 1, "seconds": seconds}]
-                    made[0]["bytes"] = target.step_bytes()
-                elif isinstance(part[0], Asking):
-                    asking, _, alike = part
-                    own = {"seconds": asking.seconds(target, start), "bytes": asking.head.bytes}
+                    own = {"drafter": "vanilla", "step": "vanilla", "tokens": 1, "bytes": target.step_bytes()}
+                    made = [own | {"seconds": result.timings.decode_s / VANILLA_TOKENS}]
+                elif isinstance(what, Asking):
+                    own = {"seconds": what.seconds(target, start), "bytes": what.head.bytes}
                     made = [settings | own for settings in alike]
-                elif isinstance(part[0], NoDraft):
-                    _, verify, _ = _cycle(target, part[0], start, policy, 1, generator)
-                    same = [settings for drafter, _, settings in points if drafter.depths == part[0].depths]
+                elif isinstance(what, NoDraft):
+                    _, verify, _ = _cycle(target, what, start, policy, 1, generator)
+                    same = [settings for drafter, _, settings in points if drafter.depths == what.depths]
                     made = [{**settings, "step": "verify", "tokens": 1, "seconds": verify} for settings in same]
                 else:
-                    drafter, longest, alike = part
-                    draft, verify, drafted = _cycle(target, drafter, start, policy, longest, generator)
+                    draft, verify, drafted = _cycle(target, what, start, policy, longest, generator)
                     if drafted:
                         made = [{**settings, "tokens": drafted, "seconds": draft} for settings in alike]
                         own = {"step": "verify", "tokens": drafted + 1, "seconds": verify}
