@@ -25,7 +25,7 @@ def study(chance, first, second, prompts=PROMPTS, noise=0.1, repeats=2):
     return made[: len(first)], made[len(first) :]
 
 
-def found(chance, first, second, runs=100, resamples=200, **about):
+def found(chance, first, second, runs=70, resamples=150, **about):
     """Estimates of the difference, a study each."""
     bootstrap = Bootstrap(resamples)
     return [compare_best(*study(chance, first, second, **about), bootstrap, str(run)).speedup for run in range(runs)]

@@ -253,7 +253,9 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
     def change(config):
         config["drafters"]["eagle"] = eagle  # in place of one that learns from the target's own answers
         config["drafters"]["unused"] = eagle | {"features": [9]}
-        config["drafters"] |= {"many": heads, "fast": {"kind": "adaptive_early_exit", "drafter": "many"}}
+        promised = heads | {"calibration": {"risk": "no_harm"}}
+        config["drafters"] |= {"many": promised, "fast": {"kind": "adaptive_early_exit", "drafter": "many"}}
+        del config["sweeps"]["leaving"]
         config["sweeps"]["eagle"] = {"drafter": ["eagle", "fast"], "gamma": [3, 4], "policy": ["greedy"]}
 
     configured(study, change)
@@ -266,7 +268,7 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
         (words,) = (shlex.split(line) for line in done.output.splitlines() if said in line)
         assert json.loads(words[words.index("--settings") + 1]) == made
     (calibrate,) = (line for line in done.output.splitlines() if "selfdraft calibrate " in line)
-    assert "--drafter results/drafters/many " in calibrate
+    assert "--drafter results/drafters/many --risk no_harm " in calibrate
     for stage in ("acceptance", "speed", "steps"):
         lines = [line for line in done.output.splitlines() if f"selfdraft {stage} " in line and '"eagle"' in line]
         assert lines
