@@ -11,9 +11,8 @@ rule provenance:
             rules.methods.output,
             rules.online.output if online.learners_in_use(config) else [],
             rules.exit_layers.output if entries.several_heads(config) else [],
-            [rules.gather_unverified.output, rules.gather_heads.output]
-            if entries.in_use_by(config, "train_exits")
-            else [],
+            rules.gather_unverified.output if entries.in_use_by(config, "train_exits") else [],
+            rules.gather_heads.output if entries.in_use_by(config, "train_exits") else [],
         ],
         machine=rules.machine.output,
         checkpoints=collect("results/checkpoints/{draft.name}/config.json", draft=sweeps.checkpoints(config)),
