@@ -23,10 +23,14 @@ def package(tmp_path, monkeypatch):
             (path.parent / "__init__.py").touch()
             path.write_text(text)
 
+    def forget():
+        code_digests.path_of.cache_clear()
+        code_digests.imported_by.cache_clear()
+
     monkeypatch.setattr(code_digests, "ROOT", tmp_path / "toy")
-    code_digests.imported_by.cache_clear()
+    forget()
     yield write
-    code_digests.imported_by.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_the_input_that_stands_for_a_stages_code_changes_with_it_alone(package, 
     )
 
     def written():
-        code_digests._digest.cache_clear()
+        code_digests._line.cache_clear()
         path = Path(code_digests.code_of("any"))
         return path.read_text(), path.stat().st_mtime_ns
 

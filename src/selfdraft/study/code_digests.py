@@ -18,6 +18,7 @@ BY_NAME = {"selfdraft.models.exit": "selfdraft.capacities", "selfdraft.commands.
 STAMPS = Path(".snakemake/code")
 
 
+@cache
 def path_of(module: str) -> Path | None:
     """The file of a module of this package, or None if `module` is a name inside one, or elsewhere."""
     first, *rest = module.split(".")
@@ -111,7 +112,7 @@ def _stamp(name: str, files: list[str]) -> str:
     content, so that files that were only touched, or checked out again, run nothing again.
     """
     path = STAMPS / f"{name}.txt"
-    text = "".join(f"{_digest(file)}  {Path(file).resolve().relative_to(ROOT.parent)}\n" for file in files)
+    text = "".join(map(_line, files))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         try:
             with whole_file(path) as temporary:
@@ -121,4 +122,7 @@ def _stamp(name: str, files: list[str]) -> str:
     return str(path)
 
 
-_digest = cache(sha256_of)
+@cache
+def _line(file: str) -> str:
+    """What a stamp says of a file; most files stand in most stamps."""
+    return f"{sha256_of(file)}  {Path(file).resolve().relative_to(ROOT.parent)}\n"
