@@ -259,6 +259,7 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
         config["drafters"]["eagle"] = eagle  # in place of one that learns from the target's own answers
         config["drafters"]["unused"] = eagle | {"features": [9]}
         config["drafters"] |= {"many": heads, "fast": {"kind": "adaptive_early_exit", "drafter": "many"}}
+        del config["sweeps"]["leaving"]  # which reads other heads
         config["sweeps"]["eagle"] = {"drafter": ["eagle", "fast"], "gamma": [3, 4], "policy": ["greedy"]}
 
     configured(study, change)
