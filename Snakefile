@@ -45,6 +45,9 @@ try:
 except StudyError as error:
     raise WorkflowError(str(error))
 
+if not workflow.is_main_process:
+    code_digests.take_as_they_stand()
+
 DEPTHS = teaching.captured_depths(config)
 shell.prefix(prepare_jobs(layers=sweeps.layers(config), depths=DEPTHS))
 

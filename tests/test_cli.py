@@ -100,13 +100,12 @@ def test_stages_import_nothing_heavy_that_they_do_not_need(study):
         assert {row["identical"] for row in csv.DictReader(file)} == {"1"}
 
 
-def test_evaluate_measures_checkpoints_into_one_table(study):
+def test_evaluate_measures_checkpoints_into_one_table(study, capsys):
     folder, _ = study
     options = ["--model", folder / "target", "--data", folder / "data", "--checkpoints", f"{folder}/dra*"]
     options += ["--speed", '{"prompts": 2, "max_new_tokens": 6}', "--acceptance", '{"max_new_tokens": 8}']
     options += ["--statistics", '{"resamples": 50}', "--out-dir", folder / "evaluation", "--gammas", "2", "3"]
-    done, _ = selfdraft("evaluate", *options)
-    assert done.returncode == 0, done.stderr
+    said_by(capsys, "evaluate", *options)
     with open(folder / "evaluation" / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {(row["gamma"], row["policy"]) for row in rows} == {(g, p) for g in "23" for p in ("greedy", "t0.7")}

@@ -1,5 +1,7 @@
 """A synthetic study, its results.csv and the tables beside it, made once for all figure tests."""
 
+import fcntl
+import os
 import sys
 from pathlib import Path
 
@@ -36,20 +38,40 @@ def with_results(folder, **sizes):
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory):
-    """The default study's sweeps, with intervals; in its folder `domains` the same on other data sets too."""
-    made = with_results(tmp_path_factory.mktemp("study"), conversations=20, prompts=10)
-    side_tables.write_all(made)
-    write_online(made)
-    write_table(synthetic_study.write_domains(made, made / "domains", conversations=20, prompts=10))
+def once(tmp_path_factory):
+    """Makes a folder that all processes of the test run read; the first one that needs it makes it."""
+    place = tmp_path_factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+
+    def made(name, make):
+        with open(place / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (place / f"{name}.made").exists():
+                make(place / name)
+                (place / f"{name}.made").touch()
+        return place / name
+
     return made
 
 
 @pytest.fixture(scope="session")
-def seven(tmp_path_factory):
+def study(once):
+    """The default study's sweeps, with intervals; in its folder `domains` the same on other data sets too."""
+
+    def make(folder):
+        made = with_results(folder, conversations=20, prompts=10)
+        side_tables.write_all(made)
+        write_online(made)
+        write_table(synthetic_study.write_domains(made, made / "domains", conversations=20, prompts=10))
+
+    return once("figures-study", make)
+
+
+@pytest.fixture(scope="session")
+def seven(once):
     """All capacities at one layer."""
-    sizes = {"conversations": 20, "prompts": 10}
-    return with_results(tmp_path_factory.mktemp("seven"), sweeps={"one": synthetic_study.CAPACITIES}, **sizes)
+    sizes = {"conversations": 20, "prompts": 10, "sweeps": {"one": synthetic_study.CAPACITIES}}
+    return once("figures-seven", lambda folder: with_results(folder, **sizes))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ figures of docs/benchmarks.md.
 """
 
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,15 @@ def runs(rng, prompts, outliers, adaptive):
     return [tokens.sum(axis=1), cycles.sum(axis=1), *np.log(times[0] / times[1]).T]
 
 
+@cache
+def truth_of(adaptive):
+    """What a study without end and without outliers would find."""
+    return float(speedup_of(*runs(np.random.default_rng(7), 200_000, 0.0, adaptive)))
+
+
 def coverage(outliers, adaptive, studies, resamples):
-    """Share of simulated studies whose interval holds what a study without end and without outliers would find."""
-    truth = float(speedup_of(*runs(np.random.default_rng(7), 300_000, 0.0, adaptive)))
-    bootstrap, rng = Bootstrap(resamples), np.random.default_rng(20261126)
+    """Share of simulated studies whose interval holds the truth."""
+    truth, bootstrap, rng = truth_of(adaptive), Bootstrap(resamples), np.random.default_rng(20261126)
     hits = 0
     for study in range(studies):
         found = bootstrap.estimate_units(speedup_of, runs(rng, PROMPTS, outliers, adaptive), ("coverage", str(study)))
@@ -70,7 +76,7 @@ def test_the_interval_covers_93_to_97_in_a_hundred(outliers, adaptive):
 def test_the_ratio_of_sums_would_not_have_covered():
     """What single bad runs do to the estimator that they can move: its value is far off, the robust one's is not."""
     rng = np.random.default_rng(1)
-    clean = speedup_of(*runs(np.random.default_rng(7), 300_000, 0.0, False))
+    clean = truth_of(False)
     off = {"robust": [], "sums": []}
     for _ in range(100):
         tokens, cycles, *ratios = runs(rng, PROMPTS, 0.05, False)

@@ -1,5 +1,6 @@
 """The files that a stage runs are found from its imports."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -23,10 +24,14 @@ def package(tmp_path, monkeypatch):
             (path.parent / "__init__.py").touch()
             path.write_text(text)
 
+    def forget():
+        code_digests.path_of.cache_clear()
+        code_digests.imported_by.cache_clear()
+
     monkeypatch.setattr(code_digests, "ROOT", tmp_path / "toy")
-    code_digests.imported_by.cache_clear()
+    forget()
     yield write
-    code_digests.imported_by.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -40,11 +45,22 @@ def package(tmp_path, monkeypatch):
         "from .b import name",
         "def f():\n    from toy.b import name",
         "if x:\n    import toy.b",
+        "from toy import (  # why\n    a,\n    b,\n)",
+        "from toy import (  # why (here)\n    a,\n    b,\n)",
+        "import os, toy.b  # why",
     ],
 )
 def test_every_form_of_import_is_seen(package, line):
     package(a=line, b="name = 1")
     assert code_digests.closure("toy.a") == {"toy", "toy.a", "toy.b"}
+
+
+def test_no_import_of_the_package_is_missed():
+    for path in code_digests.ROOT.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found = {ast.unparse(node) for node in code_digests.imports(text)}
+        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert {ast.unparse(node) for node in nodes} <= found, path
 
 
 def test_imports_of_imports_and_packages_on_the_way_are_found_and_circles_end(package):
@@ -96,7 +112,7 @@ def test_the_input_that_stands_for_a_stages_code_changes_with_it_alone(package, 
     )
 
     def written():
-        code_digests._digest.cache_clear()
+        code_digests._line.cache_clear()
         path = Path(code_digests.code_of("any"))
         return path.read_text(), path.stat().st_mtime_ns
 
@@ -108,6 +124,21 @@ def test_the_input_that_stands_for_a_stages_code_changes_with_it_alone(package, 
     second = written()[0].splitlines()
     assert second[0] == first[0].splitlines()[0]
     assert second[1] != first[0].splitlines()[1]
+
+
+def test_a_job_takes_the_inputs_of_its_run_as_they_stand(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    package(a="A = 1\n")
+    monkeypatch.setattr(code_digests, "files_of", lambda stage: [str(code_digests.ROOT / "a.py")])
+    monkeypatch.setattr(code_digests, "_as_they_stand", False)  # put back after the test
+    code_digests._line.cache_clear()
+    before = Path(code_digests.code_of("one")).read_text()
+    code_digests._line.cache_clear()
+    (code_digests.ROOT / "a.py").write_text("A = 2\n")
+    code_digests.take_as_they_stand()
+    assert Path(code_digests.code_of("one")).read_text() == before
+    (tmp_path / ".snakemake/code/one.txt").unlink()
+    assert Path(code_digests.code_of("one")).read_text() != before
 
 
 def test_no_stage_of_the_workflow_runs_code_of_the_study_package_and_the_workflow_uses_no_other():

@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from tiny import tiny_conversations, tiny_target
+from warm import SELFDRAFT
 
 from selfdraft.cli import dispatch
 
@@ -26,10 +25,6 @@ DATA = {
     "prompt_length": [8, 64],
 }
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-
-
-def command(*words):
-    return [sys.executable, "-m", "selfdraft", *map(str, words)]
 
 
 def prepare(folder, data=DATA, **target):
@@ -51,8 +46,9 @@ def dispatch_stage(*words):
 
 def stage(*words):
     """A stage in a process of its own, with as many threads as those that are killed."""
-    done = subprocess.run(command(*words), capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr
+    process = start(words)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
 
 
 def training(folder, out, *more, drafts=((1, 1.0, "head_block"),), settings=None, online=False):
@@ -64,14 +60,8 @@ def training(folder, out, *more, drafts=((1, 1.0, "head_block"),), settings=None
 
 
 def start(words):
-    return subprocess.Popen(
-        command(*words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        start_new_session=True,
-    )
+    """The stage as a process group of its own."""
+    return SELFDRAFT.start(words, OMP_NUM_THREADS="1")
 
 
 def kill(process, how=signal.SIGKILL):

@@ -12,7 +12,7 @@ from selfdraft.cli import main
 from selfdraft.training.saved import Saving
 
 DRAFTS = ((1, 1.0, "head_block"), (1, 2.0, "adapter"))
-KILLS = 8
+KILLS = 6
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def test_killed_at_random_moments_and_started_again_it_ends_the_same(study):
             break
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert kills >= 7
+    assert kills >= 5
     assert while_saving >= 2
-    assert resumed >= 5
+    assert resumed >= 4
     assert result(study / "killed") == result(study / "whole")
     assert list(state.parent.iterdir()) == []
 

@@ -1,13 +1,12 @@
 """Snakemake runs in a copy of the project, so that tests may change its code and configs."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from tiny import main as tiny_study
+from warm import SNAKEMAKE
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["Snakefile", "config.yaml", "envs", "paper", "profiles", "src", "workflow"]
@@ -42,8 +41,7 @@ class Study:
 
     def snakemake(self, *words):
         """Run it; the output has standard error after standard output."""
-        command = [sys.executable, "-m", "snakemake", *words]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=900)
+        done = SNAKEMAKE.run(words, self.folder)
         done.output = done.stdout + done.stderr
         return done
 

@@ -42,7 +42,9 @@ def place(tmp_path_factory, study_at):
     before = os.getcwd()
     os.chdir(study.folder)
     try:
-        target = tiny_target("results/target/SmolLM2-135M-Instruct", num_hidden_layers=24, hidden_size=32)
+        # one token in twenty ends an answer: the commands name no limit
+        sizes = {"num_hidden_layers": 24, "hidden_size": 32, "eos_token_id": [2, *range(10, 35)]}
+        target = tiny_target("results/target/SmolLM2-135M-Instruct", **sizes)
         chats = tiny_conversations("chats.json", 60)
         source = {"kind": "path", "path": str(chats)}
         os.symlink(target, "T")

@@ -15,8 +15,14 @@ FULL = ["--configfile", "profiles/slurm-gh200/config.yaml"]
 SLURM = ["--workflow-profile", "profiles/slurm-gh200"]
 
 
-def test_the_default_study_is_one_job_a_checkpoint_a_group_of_drafts_a_policy_and_a_figure(study):
-    jobs = study.to_do("--cores", "2")
+@pytest.fixture(scope="module")
+def default(study):
+    """The jobs of the default study on two cores, by rule."""
+    return study.to_do("--cores", "2")
+
+
+def test_the_default_study_is_one_job_a_checkpoint_a_group_of_drafts_a_policy_and_a_figure(default):
+    jobs = default
     assert {name: jobs[name] for name in ("target", "data", "capture", "machine", "results")} == {
         "target": 1,
         "data": 1,
@@ -31,13 +37,12 @@ def test_the_default_study_is_one_job_a_checkpoint_a_group_of_drafts_a_policy_an
     assert sum(name.startswith("figure_") for name in jobs) == 15
 
 
-def test_work_in_parts_is_a_job_a_part(study_at, tmp_path):
+def test_work_in_parts_is_a_job_a_part(study_at, tmp_path, default):
     study = study_at(tmp_path / "study")
-    whole = study.to_do("--cores", "2")
     study.configure(("shards", 3))
     parts = study.to_do("--cores", "2")
     cut = {"acceptance", "domain_acceptance", "speed"}
-    assert {name: (3 if name in cut else 1) * jobs for name, jobs in whole.items()} == parts
+    assert {name: (3 if name in cut else 1) * jobs for name, jobs in default.items()} == parts
     done = study.snakemake("--dry-run", "--printshellcmds", "results/raw/speed/t0.7_part2of3.csv")
     assert " --shard 2/3 " in done.output
 
@@ -139,11 +144,11 @@ def test_the_benchmarks_are_a_target_of_their_own(study):
     }
 
 
-def test_the_first_figure_needs_nothing_that_is_trained(study):
+def test_the_first_figure_needs_nothing_that_is_trained(study, default):
     first = study.to_do("paper_figures/lengths.png")
     made = {"target", "data", "lengths", "gather_lengths", "side_table", "figure_lengths"}
     assert set(first) - {"total"} == made
-    assert made <= set(study.to_do("--cores", "2", "all_figures"))
+    assert made <= set(default)
 
 
 def test_the_paper_needs_the_study_its_benchmarks_and_the_figures_that_it_shows(study):
@@ -255,7 +260,7 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
         config["drafters"]["unused"] = eagle | {"features": [9]}
         promised = heads | {"calibration": {"risk": "no_harm"}}
         config["drafters"] |= {"many": promised, "fast": {"kind": "adaptive_early_exit", "drafter": "many"}}
-        del config["sweeps"]["leaving"]
+        del config["sweeps"]["leaving"]  # which reads other heads
         config["sweeps"]["eagle"] = {"drafter": ["eagle", "fast"], "gamma": [3, 4], "policy": ["greedy"]}
 
     configured(study, change)

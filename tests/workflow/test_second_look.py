@@ -1,11 +1,9 @@
 """A run is not over while jobs behind `ancient` inputs were not looked at."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm import SNAKEMAKE
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 SNAKEFILE = f"""
@@ -38,10 +36,7 @@ def run(tmp_path):
     (tmp_path / "start").write_text("one")
 
     def snakemake(*words, **variables):
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", *words]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=os.environ | variables, capture_output=True, text=True, timeout=300
-        )
+        done = SNAKEMAKE.run(["--cores", "1", *words], tmp_path, **variables)
         assert done.returncode == 0, done.stderr
         return done.stderr.count("Looking for jobs that depend on what ran")
 

@@ -1,13 +1,15 @@
-"""The study on a real SLURM of one node: end to end, and with jobs that are killed in the middle of training."""
+"""The study on a real SLURM of one node: from its sources to its figures, with a training that is ended every way."""
 
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from safetensors.torch import load_file
 from tiny import main as tiny_study
 from workflow.one_node import PARTITION, OneNode, missing
 
+from selfdraft.errors import StudyError
+from selfdraft.study.cluster import Request, check_cluster
 from selfdraft.study.drawing import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +55,7 @@ def profile_for(study, slurm, status=None, **changes):
         "cores": 2,
         "set-threads": {"train": 1},
         "latency-wait": 10,
-        "slurm-init-seconds-before-status-checks": 6,
+        "slurm-init-seconds-before-status-checks": 1,
     }
     profile |= {"configfile": str(study / "config.yaml"), "slurm-status-command": status or slurm.status}
     profile["default-resources"] |= {"slurm_partition": PARTITION, "slurm_account": "study", "mem_mb": 1000}
@@ -75,7 +79,16 @@ def prepare(study, *settings, **sweep):
 
 
 def command(*words):
-    return [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm-gh200", *words]
+    """Snakemake on the cluster; it asks often how its jobs do."""
+    asking = str(Path(__file__).with_name("asking_often.py"))
+    return [sys.executable, asking, "--workflow-profile", "profiles/slurm-gh200", *words]
+
+
+def on_cluster(study, *words, environment=ENVIRONMENT):
+    """The end of such a run."""
+    return subprocess.run(
+        command(*words), cwd=study.folder, env=environment, capture_output=True, text=True, timeout=2400
+    )
 
 
 def rows(path):
@@ -90,18 +103,120 @@ def jobs():
     return [job for job in found if "JobId" in job]
 
 
+DRAFT = "results/checkpoints/layer1_T1.0_head_block"
+STATE = "results/state/train/layer1_T1.0_head_block.safetensors"
+LONG = ("training", {"epochs": 40, "tokens_per_step": 64})
+
+
+def training(study):
+    """Process ids of the stages that train this draft."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            stage = words[1:4] == [b"-m", b"selfdraft", b"train"] and DRAFT.encode() in words
+            if stage and os.readlink(entry / "cwd") == str(study.folder):
+                found.append(int(entry.name))
+        except (OSError, ValueError):
+            pass
+    return found
+
+
+def wait_for(condition, study, run, seconds=900):
+    for _ in range(5 * seconds):
+        if found := condition():
+            return found
+        assert run.poll() is None, (study / "output.txt").read_text()
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s in vain")
+
+
+def job_of(process):
+    environment = Path(f"/proc/{process}/environ").read_text().split("\0")
+    (job,) = (line.partition("=")[2] for line in environment if line.startswith("SLURM_JOB_ID="))
+    return job
+
+
+def expire(process):
+    """Let the job run into its time limit: stopped, it makes no progress; SLURM wakes it to be terminated."""
+    os.kill(process, signal.SIGSTOP)
+    subprocess.run(["scontrol", "update", f"JobId={job_of(process)}", "TimeLimit=1"], check=True)
+
+
+def cancel(process):
+    subprocess.run(["scancel", job_of(process)], check=True)
+
+
+def kill(process):
+    """What a node's failure does: the stage is gone at once."""
+    os.kill(process, signal.SIGKILL)
+
+
+ENDS = {expire: "TIMEOUT", cancel: "CANCELLED", kill: "FAILED"}  # and what SLURM then says of the job
+
+
+def end_training(study, run, ends):
+    """End the training in these ways, one after the other, each time after it has gone on a little."""
+    seen = None
+    for end in ends:
+        wait_for(lambda seen=seen: (study / STATE).exists() and (study / STATE).stat().st_mtime_ns != seen, study, run)
+        (process,) = wait_for(lambda: training(study), study, run)
+        end(process)
+        wait_for(lambda process=process: process not in training(study), study, run)
+        seen = (study / STATE).stat().st_mtime_ns  # it may have been saved when the process was told to end
+
+
+def made_though_ended(study, ends, *words):
+    """A run on the cluster whose training is ended in these ways."""
+    with open(study / "output.txt", "w") as output:
+        run = subprocess.Popen(
+            command(*words), cwd=study.folder, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        end_training(study, run, ends)
+        run.wait(timeout=1200)
+    finally:
+        if run.poll() is None:
+            run.terminate()
+            run.wait(60)
+    assert run.returncode == 0, (study / "output.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(study_at, tmp_path_factory):
+    """The draft of a run on this machine that nobody interrupts; sources and captured states serve the others."""
+    study = study_at(tmp_path_factory.mktemp("uninterrupted") / "study")
+    prepare(study, LONG, capacity=["head_block"])
+    done = study.snakemake("--cores", "2", f"{DRAFT}/draft.safetensors")
+    assert done.returncode == 0, done.output
+    return study
+
+
+def without_draft(uninterrupted, study):
+    """That study before its training."""
+    for name in ("results", ".snakemake"):
+        shutil.copytree(uninterrupted / name, study / name)
+    for name in ("config.yaml", "target", "conversations.json"):
+        copy = shutil.copytree if (uninterrupted / name).is_dir() else shutil.copy2
+        copy(uninterrupted / name, study / name)
+    shutil.rmtree(study / DRAFT)
+    # The stamps of sources are named after where they lie: to Snakemake those of a copy are new.
+    touched = study.snakemake("--cores", "1", "--touch", "results/capture/tiny_chats/capture.json")
+    assert touched.returncode == 0, touched.output
+    return study
+
+
 @pytest.fixture(scope="module")
 def finished(slurm, study_at, tmp_path_factory):
-    """A study made on the cluster, and the jobs that SLURM ran for it."""
+    """A study made on the cluster, and the jobs that SLURM ran for it; one of its trainings is ended in every way."""
     if slurm.accounting and not os.environ.get("SELFDRAFT_ALL_OF_SLURM"):
         pytest.skip("made once, without an accounting database; SELFDRAFT_ALL_OF_SLURM=1 makes it with one too")
     study = study_at(tmp_path_factory.mktemp("on_slurm") / "study")
-    prepare(study, ("shards", 2))
-    profile_for(study, slurm)
-    done = subprocess.run(
-        command("all_figures"), cwd=study.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=2400
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    prepare(study, ("shards", 2), LONG)
+    profile_for(study, slurm, train={"save_steps": 5})
+    # the executor (2.8) does not know sacct's word for a cancelled job
+    study.ends = [end for end in ENDS if not (slurm.accounting and end is cancel)]
+    made_though_ended(study, study.ends, "all_figures")
     return study, [job for job in jobs() if job["WorkDir"] == str(study.folder)]
 
 
@@ -125,7 +240,6 @@ def test_rules_that_compute_are_given_one_gpu_and_the_others_none(finished):
     with_gpu = {"machine", "capture", "vanilla", "train", "quality", "acceptance", "speed", "steps"}
     assert {name for name, asked in gpus.items() if asked == {"gres:gpu:gh200:1"}} == with_gpu
     assert {"data", "results"} <= {name for name, asked in gpus.items() if asked == {None}}
-    assert all(job["JobState"] == "COMPLETED" for job in ran)
 
 
 def test_equal_small_jobs_are_arrays_and_figures_are_one_job(finished):
@@ -141,89 +255,8 @@ def test_equal_small_jobs_are_arrays_and_figures_are_one_job(finished):
     assert all(f"figure_{name}" in drawing[0] for name in ("acceptance_sweep", "capacity", "histograms"))
 
 
-def training(study):
-    """Process ids of the study's running training stages."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if words[1:4] == [b"-m", b"selfdraft", b"train"] and os.readlink(entry / "cwd") == str(study.folder):
-                found.append(int(entry.name))
-        except (OSError, ValueError):
-            pass
-    return found
-
-
-def wait_for(condition, run, seconds=900):
-    for _ in range(5 * seconds):
-        if found := condition():
-            return found
-        assert run.poll() is None, run.communicate()[0]
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds} s in vain")
-
-
-DRAFT = "results/checkpoints/layer1_T1.0_head_block"
-STATE = "results/state/train/layer1_T1.0_head_block.safetensors"
-LONG = ("training", {"epochs": 40, "tokens_per_step": 64})
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(study_at, tmp_path_factory):
-    """The draft of a run on this machine that nobody interrupts; sources and captured states serve the others."""
-    study = study_at(tmp_path_factory.mktemp("uninterrupted") / "study")
-    prepare(study, LONG, capacity=["head_block"])
-    done = study.snakemake("--cores", "2", f"{DRAFT}/draft.safetensors")
-    assert done.returncode == 0, done.output
-    return study
-
-
-def expire(study, run):
-    """Let a job run into its time limit: stopped, it makes no progress; SLURM wakes it to be terminated."""
-    for process in training(study):
-        os.kill(process, signal.SIGSTOP)
-    wait_for(lambda: [job for job in jobs() if job["JobState"] == "TIMEOUT"], run)
-
-
-def cancel(study, run):
-    (job,) = [job["JobId"] for job in jobs() if job["JobState"] == "RUNNING" and job["WorkDir"] == str(study.folder)]
-    subprocess.run(["scancel", job], check=True)
-
-
-def kill(study, run):
-    """What a node's failure does: the stage is gone at once."""
-    for process in training(study):
-        os.kill(process, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("end", [expire, cancel, kill], ids=["time limit", "scancel", "SIGKILL"])
-def test_a_killed_training_job_is_submitted_again_and_gives_the_same_tensors(
-    slurm, uninterrupted, study_at, tmp_path, end
-):
-    if slurm.accounting and end is not kill:
-        pytest.skip("with sacct tried once; the executor (2.8) does not know sacct's word for a cancelled job")
-    study = study_at(tmp_path / "study")
-    for name in ("results", ".snakemake"):
-        shutil.copytree(uninterrupted / name, study / name)
-    for name in ("config.yaml", "target", "conversations.json"):
-        copy = shutil.copytree if (uninterrupted / name).is_dir() else shutil.copy2
-        copy(uninterrupted / name, study / name)
-    shutil.rmtree(study / DRAFT)
-    limits = {"runtime": 1} if end is expire else {}
-    profile_for(study, slurm, train={"save_steps": 5, **limits})
-    run = subprocess.Popen(
-        command(f"{DRAFT}/draft.safetensors"),
-        cwd=study.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        wait_for((study / STATE).exists, run)
-        end(study, run)
-        output, _ = run.communicate(timeout=600)
-    finally:
-        if run.poll() is None:
-            run.terminate()
-            run.wait(60)
-    assert run.returncode == 0, output
+def goes_on_to_the_same(study, uninterrupted):
+    """Whether the draft is that of the run that nobody interrupted, to the bit, and was not made anew."""
     assert "training goes on after step" in (study / "results/logs/train/layer1_T1.0_head_block.log").read_text()
     ours, theirs = (load_file(folder / f"{DRAFT}/draft.safetensors") for folder in (study, uninterrupted))
     assert ours.keys() == theirs.keys()
@@ -233,58 +266,66 @@ def test_a_killed_training_job_is_submitted_again_and_gives_the_same_tensors(
     assert not (study / STATE).exists()
 
 
+def test_a_training_that_is_ended_in_every_way_is_submitted_again_and_gives_the_same_tensors(finished, uninterrupted):
+    study, ran = finished
+    ended = sorted(job["JobState"] for job in ran if job["JobState"] != "COMPLETED")
+    assert ended == sorted(ENDS[end] for end in study.ends)
+    assert all("rule_train" in job["Comment"] for job in ran if job["JobState"] != "COMPLETED")
+    goes_on_to_the_same(study, uninterrupted)
+
+
+def test_with_an_accounting_database_too(slurm, uninterrupted, study_at, tmp_path):
+    if not slurm.accounting:
+        pytest.skip("a part of the whole study without one")
+    study = without_draft(uninterrupted, study_at(tmp_path / "study"))
+    profile_for(study, slurm, train={"save_steps": 5})
+    made_though_ended(study, [kill], f"{DRAFT}/draft.safetensors")
+    goes_on_to_the_same(study, uninterrupted)
+
+
 def test_two_gpus_for_training_start_two_processes(slurm, uninterrupted, study_at, tmp_path):
     if slurm.accounting:
         pytest.skip("the same with an accounting database")
-    study = study_at(tmp_path / "study")
-    prepare(study, capacity=["head_block"])
+    study = without_draft(uninterrupted, study_at(tmp_path / "study"))
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["training"]["epochs"] = 1
+    (study / "config.yaml").write_text(yaml.safe_dump(config))
     profile_for(study, slurm, train={"gpu": 2})
-    done = subprocess.run(
-        command(f"{DRAFT}/draft.safetensors"), cwd=study.folder, env=ENVIRONMENT, capture_output=True, text=True,
-        timeout=600,
-    )  # fmt: skip
+    done = on_cluster(study, f"{DRAFT}/draft.safetensors")
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((study / DRAFT / "config.json").read_text())["processes"] == 2
-    (job,) = [job for job in jobs() if "rule_train" in job["Comment"] and job["WorkDir"] == str(study.folder)]
+    (job,) = [job for job in jobs() if job["WorkDir"] == str(study.folder)]
+    assert "rule_train" in job["Comment"]
     assert job["TresPerJob"] == "gres:gpu:gh200:2"
 
 
 WRONG = [
-    ({"slurm_partition": "nowhere"}, r"partition nowhere is not on this cluster (gh); set slurm_partition"),
+    ({"partition": "nowhere"}, r"partition nowhere is not on this cluster (gh); set slurm_partition"),
     ({"gpu_model": "a100"}, "asks for a GPU of model a100, a node of partition gh has 2 gh200; set gpu_model"),
-    ({"gpu": 3}, "asks for 3 GPUs, a node of partition gh has 2 gh200; set gpu in the profile"),
-    ({"mem_mb": 900000}, "asks for 900000 MB, a node of partition gh has {memory} MB; set mem_mb"),
+    ({"memory_mb": 900000}, "asks for 900000 MB, a node of partition gh has {memory} MB; set mem_mb"),
 ]
 
 
-@pytest.mark.parametrize(("resources", "message"), WRONG, ids=[next(iter(resources)) for resources, _ in WRONG])
-def test_what_the_cluster_does_not_have_is_told_before_any_job(slurm, study_at, tmp_path, resources, message):
+def test_what_the_cluster_does_not_have_is_told_before_any_job(slurm, study_at, tmp_path):
     if slurm.accounting:
         pytest.skip("the same with an accounting database")
+    right = Request("train", PARTITION, 10, 1, 1000, 1, "gh200")
+    check_cluster([right], "squeue")
+    for change, message in WRONG:
+        with pytest.raises(StudyError, match=re.escape(f"rule train: {message.format(memory=slurm.memory_mb)}")):
+            check_cluster([right, replace(right, **change)], "squeue")
+    with pytest.raises(StudyError, match="set `slurm-status-command: squeue` in the profile"):
+        check_cluster([right], "sacct")  # which would be waited for without end
     study = study_at(tmp_path / "study")
     prepare(study)
-    profile_for(study, slurm, train=resources)
+    profile_for(study, slurm, train={"gpu": 3})
     before = len(jobs())
-    done = subprocess.run(
-        command("all_figures"), cwd=study.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
+    done = on_cluster(study, "all_figures")
     assert done.returncode != 0
-    assert f"rule train: {message.format(memory=slurm.memory_mb)}" in done.stdout + done.stderr
+    said = "rule train: asks for 3 GPUs, a node of partition gh has 2 gh200; set gpu in the profile"
+    assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert len(jobs()) == before
-
-
-def test_without_an_accounting_database_sacct_is_not_waited_for(slurm, study_at, tmp_path):
-    if slurm.accounting:
-        pytest.skip("this one has a database")
-    study = study_at(tmp_path / "study")
-    prepare(study)
-    profile_for(study, slurm, status="sacct")
-    done = subprocess.run(
-        command("all_figures"), cwd=study.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode != 0
-    assert "set `slurm-status-command: squeue` in the profile" in done.stdout + done.stderr
 
 
 def test_a_gpu_that_pytorch_cannot_use_ends_the_job_with_the_remedy(slurm, study_at, tmp_path):
@@ -294,9 +335,6 @@ def test_a_gpu_that_pytorch_cannot_use_ends_the_job_with_the_remedy(slurm, study
     prepare(study)
     profile_for(study, slurm)
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "SELFDRAFT_DEVICE"}
-    done = subprocess.run(
-        command("--retries", "0", "results/machine.json"),
-        cwd=study.folder, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = on_cluster(study, "--retries", "0", "results/machine.json", environment=environment)
     assert done.returncode != 0
     assert "SLURM gave this job GPU" in (study / "results/logs/machine.log").read_text()

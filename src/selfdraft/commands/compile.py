@@ -10,7 +10,7 @@ DEFAULTS = {"context": 256, "steps": 50, "batch": 1}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
-    parser.add_argument("--depths", type=int, nargs="+", help="layers run before norm and head (default: all)")
+    parser.add_argument("--depths", type=int, nargs="*", help="layers run before norm and head (default: all)")
     parser.add_argument("--modes", nargs="+", help="eager, compile, compile reduce-overhead, cuda graph (default: all)")
     parser.add_argument("--settings", default="{}", help="context, steps and batch as JSON")
     add_dtype(parser, "all modes")

@@ -9,6 +9,9 @@ import torch
 
 from selfdraft.provenance import surroundings
 
+PATIENCE = 0.25  # seconds of one matrix product
+SMALLEST = 256  # rows of a product that still says something of the rate
+
 
 def _median_seconds(work: Callable[[], object], device: str, repeats: int = 9) -> float:
     def timed() -> float:
@@ -20,7 +23,8 @@ def _median_seconds(work: Callable[[], object], device: str, repeats: int = 9) -
             torch.cuda.synchronize()
         return time.perf_counter() - begin
 
-    timed()
+    if repeats > 1:
+        timed()
     return statistics.median(timed() for _ in range(repeats))
 
 
@@ -32,10 +36,19 @@ def read_bandwidth(device: str, megabytes: int = 512) -> float:
 
 
 def matrix_rate(dtype: torch.dtype, device: str, size: int = 1024) -> float:
-    """GFLOP/s of a square matrix product."""
+    """GFLOP/s of a square matrix product; of a smaller one where this one takes a processor longer than PATIENCE.
+
+    Without instructions for bfloat16 it takes seconds.
+    """
+    while size > SMALLEST and 8 * _product_seconds(dtype, device, size // 2, repeats=1) > PATIENCE:
+        size //= 2
+    return 2 * size**3 / _product_seconds(dtype, device, size) / 1e9
+
+
+def _product_seconds(dtype: torch.dtype, device: str, size: int, repeats: int = 9) -> float:
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
-    return 2 * size**3 / _median_seconds(lambda: a @ b, device) / 1e9
+    return _median_seconds(lambda: a @ b, device, repeats)
 
 
 def measure(device: str = "cpu") -> dict[str, Any]:

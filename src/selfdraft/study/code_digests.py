@@ -1,11 +1,12 @@
-"""Which files of this package a stage runs: the closure of its imports, read from the source with `ast`.
+"""Which files of this package a stage runs: the closure of its imports, read from the source.
 
 Rules have the digests of these files as an input, so that a change of code reruns the stages that use it.
 """
 
 import ast
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,9 +16,13 @@ from selfdraft.files import sha256_of, whole_file
 ROOT = Path(__file__).resolve().parents[1]
 # A package whose modules are found by their names in a list: who imports the first loads all of the second.
 BY_NAME = {"selfdraft.models.exit": "selfdraft.capacities", "selfdraft.commands.drafters": "selfdraft.drafters"}
+IMPORT = re.compile(
+    r"^[ \t]*(from[ \t]+[.\w]+[ \t]+import[ \t]*(?:\([^)]*\)|[^\n(]+)|import[ \t]+[^\n]+)", re.MULTILINE
+)
 STAMPS = Path(".snakemake/code")
 
 
+@cache
 def path_of(module: str) -> Path | None:
     """The file of a module of this package, or None if `module` is a name inside one, or elsewhere."""
     first, *rest = module.split(".")
@@ -28,14 +33,17 @@ def path_of(module: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements of a module, inner ones too, but no expressions: ten times as fast as `ast.walk`."""
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
-            waiting.extend(getattr(node, part, ()))
+def imports(source: str) -> list[ast.AST]:
+    """The imports of a source, inner ones too, and now and then some other statement.
+
+    Only lines that begin like an import are parsed, which takes a tenth of the time; the whole source where one of
+    them is something else (a sentence of a text). An import behind a colon or a semicolon would be missed: the
+    project's style has none, and tests/study/test_code_digests.py looks.
+    """
+    try:
+        return [node for found in IMPORT.finditer(source) for node in ast.parse(found[1]).body]
+    except SyntaxError:
+        return list(ast.walk(ast.parse(source)))
 
 
 @cache
@@ -50,7 +58,7 @@ def imported_by(module: str) -> tuple[str, ...]:
             folder = ROOT.joinpath(*BY_NAME[module].split(".")[1:])
             yield from (f"{BY_NAME[module]}.{file.stem}" for file in folder.glob("*.py"))
         yield from (module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1))
-        for node in statements(ast.parse(path.read_bytes(), filename=str(path))):
+        for node in imports(path.read_text(encoding="utf-8")):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -86,7 +94,7 @@ def files_of_figure(name: str, others: list[str]) -> list[str]:
 
 def code_of(*stages: str) -> str:
     """The input that stands for `files_of` the stages in a rule: a file with their digests."""
-    return _stamp("-".join(stages), files_of(*stages))
+    return _stamp("-".join(stages), lambda: files_of(*stages))
 
 
 def path_of_file(name: str) -> str:
@@ -96,7 +104,7 @@ def path_of_file(name: str) -> str:
 
 def code_of_figure(name: str, others: list[str]) -> str:
     """The input that stands for `files_of_figure` in a rule."""
-    return _stamp(f"figure-{name}", files_of_figure(name, others))
+    return _stamp(f"figure-{name}", lambda: files_of_figure(name, others))
 
 
 def _paths(modules: set[str]) -> list[str]:
@@ -104,14 +112,25 @@ def _paths(modules: set[str]) -> list[str]:
     return sorted(os.path.relpath(str(path_of(module))) for module in modules)
 
 
-def _stamp(name: str, files: list[str]) -> str:
+def take_as_they_stand() -> None:
+    """Read no source where a stamp is there already: in the plan of a job, whose run has just written them all."""
+    global _as_they_stand
+    _as_they_stand = True
+
+
+_as_they_stand = False
+
+
+def _stamp(name: str, files: Callable[[], list[str]]) -> str:
     """Write the files' digests to one small file below .snakemake, unless they stand there; return its path.
 
     One input where there were fifty: thousands of jobs are planned in seconds. Snakemake compares it by its
     content, so that files that were only touched, or checked out again, run nothing again.
     """
     path = STAMPS / f"{name}.txt"
-    text = "".join(f"{_digest(file)}  {Path(file).resolve().relative_to(ROOT.parent)}\n" for file in files)
+    if _as_they_stand and path.is_file():
+        return str(path)
+    text = "".join(map(_line, files()))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         try:
             with whole_file(path) as temporary:
@@ -121,4 +140,7 @@ def _stamp(name: str, files: list[str]) -> str:
     return str(path)
 
 
-_digest = cache(sha256_of)
+@cache
+def _line(file: str) -> str:
+    """What a stamp says of a file; most files stand in most stamps."""
+    return f"{sha256_of(file)}  {Path(file).resolve().relative_to(ROOT.parent)}\n"

@@ -1,0 +1,142 @@
+"""Commands in processes that need not import: forks of one that has, each with its own folder and environment.
+
+Snakemake imports for longer than it plans, and a stage for longer than it trains a tiny draft. A fork runs the
+command's own `__main__`, and can be watched and killed as any process. That the commands also run where nothing was
+imported before is tested by the studies: their jobs, and the runs that `workflow.processes` starts, are real commands.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+# What a program imports when it runs, beside what it imports itself; of Snakemake, nothing of the project, which is
+# in the folder where it runs.
+PARTS = {
+    "snakemake": ["snakemake.cli", "snakemake.executors.dryrun", "snakemake.executors.local", "jsonschema"],
+    "selfdraft": ["selfdraft.cli", "selfdraft.commands.train", "selfdraft.commands.dvi", "selfdraft.online.run"],
+}
+
+
+class Warm:
+    """`python -m PROGRAM` by forks; the process that is forked is started when it is first needed."""
+
+    def __init__(self, program):
+        self.program, self.server = program, None
+
+    def start(self, words, folder=".", **variables):
+        """Start the command, as a group of its own, with these variables set besides ours; returns a `Fork`."""
+        if self.server is None:
+            self.server = subprocess.Popen(
+                [sys.executable, "-P", __file__, self.program],
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # threads do not outlive a fork
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            atexit.register(self.stop)
+        outputs = tempfile.TemporaryDirectory()
+        asked = {"words": [*map(str, words)], "folder": os.path.abspath(folder), "environment": os.environ | variables}
+        asked |= {"program": self.program, "outputs": [f"{outputs.name}/{name}" for name in ("stdout", "stderr")]}
+        return Fork(self, self.ask(start=asked), outputs)
+
+    def ask(self, **question):
+        print(json.dumps(question), file=self.server.stdin, flush=True)
+        return json.loads(self.server.stdout.readline())
+
+    def stop(self):
+        self.server.stdin.close()
+        self.server.wait(60)
+
+    def run(self, words, folder=".", **variables):
+        """As `subprocess.run` of the command with both outputs captured."""
+        process = self.start(words, folder, **variables)
+        try:
+            stdout, stderr = process.communicate(timeout=900)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+
+
+class Fork:
+    """A started command: what `subprocess.Popen` is to a process."""
+
+    def __init__(self, warm, pid, outputs):
+        self.warm, self.pid, self.outputs, self.returncode = warm, pid, outputs, None
+
+    def poll(self):
+        if self.returncode is None:
+            self.returncode = self.warm.ask(poll=self.pid)
+        return self.returncode
+
+    def communicate(self, timeout=None):
+        """What it wrote, once it has ended."""
+        last = None if timeout is None else time.monotonic() + timeout
+        while self.poll() is None:
+            if last is not None and time.monotonic() > last:
+                raise subprocess.TimeoutExpired(self.warm.program, timeout)
+            time.sleep(0.01)
+        return [Path(self.outputs.name, name).read_text(errors="replace") for name in ("stdout", "stderr")]
+
+
+SNAKEMAKE, SELFDRAFT = Warm("snakemake"), Warm("selfdraft")
+
+
+def become(asked):
+    """Make this fork the command that was asked for; ends with SystemExit, as the command does."""
+    os.setsid()
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sources = [os.open(os.devnull, os.O_RDONLY)]
+    sources += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in asked["outputs"]]
+    for number, source in enumerate(sources):
+        os.dup2(source, number)
+        os.close(source)
+    more = asked["environment"].get("PYTHONPATH", "")
+    sys.path[:0] = [os.getcwd(), *filter(None, more.split(os.pathsep))]
+    sys.argv = [find_spec(f"{asked['program']}.__main__").origin, *asked["words"]]
+    sys.orig_argv = [sys.executable, "-m", asked["program"], *asked["words"]]
+    runpy.run_module(asked["program"], run_name="__main__")
+    raise SystemExit
+
+
+def serve():
+    """Lines of JSON in and out: what to start -> its process id; whose end to look for -> exit status, or null.
+
+    What still runs when the tests end, however they end, is killed.
+    """
+    answers, running = os.fdopen(os.dup(1), "w"), set()
+    for line in iter(sys.stdin.readline, ""):
+        question = json.loads(line)
+        if "start" in question:
+            if (answer := os.fork()) == 0:
+                answers.close()
+                become(question["start"])
+            running.add(answer)
+        else:
+            found, status = os.waitpid(question["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if found else None
+            running.discard(found)
+        print(json.dumps(answer), file=answers, flush=True)
+    for child in running:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    for part in PARTS[sys.argv[1]]:
+        importlib.import_module(part)
+    assert sys.argv[1] == "selfdraft" or not any(name.partition(".")[0] == "selfdraft" for name in sys.modules)
+    serve()
