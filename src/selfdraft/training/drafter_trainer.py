@@ -260,7 +260,8 @@ class DrafterTrainer:
 
         The teacher is asked once if all steps have the same labels.
         """
-        together = [range(len(chosen))] if self.settings.step_share == 1 else [[step] for step in range(len(chosen))]
+        steps = range(len(chosen))
+        together: list[Sequence[int]] = [steps] if self.settings.step_share == 1 else [[step] for step in steps]
         found = []
         for some in together:
             labels = chosen[some[0]]
