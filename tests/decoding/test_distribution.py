@@ -52,8 +52,8 @@ def drafter_of(kind, length="fixed", trimmed=False):
     if kind == "model":
         model = tiny_llama(vocab=VOCAB, layers=1, scale=0.5, seed=5, kv_heads=1)
         return ModelDrafter(TARGET, model, stopping, adapt, kept)
-    if kind == "eagle3":
-        draft = moved_eagle3(TARGET, (0, 1, 2), torch.arange(VOCAB), True, True, 0.3)
+    if kind in ("eagle3", "confident"):
+        draft = moved_eagle3(TARGET, (0, 1, 2), torch.arange(VOCAB), True, True, 0.3, confidence=kind == "confident")
         return Eagle3Drafter(
             TARGET, draft.trim(kept) if trimmed else draft, stopping, adapt, Tree(7, 3) if length == "tree" else None
         )
@@ -148,6 +148,7 @@ COVERING = [
     ("drawn", "t1", 3, "tree", False),
     ("eagle3", "t1", 3, "tree", False),
     ("eagle3", "top_k", 4, "tree", True),
+    ("confident", "t1", 3, "tree", False),
     ("eagle3", "greedy", 3, "tree", False),
     ("hybrid", "t0.7", 3, "tree", True),
 ]

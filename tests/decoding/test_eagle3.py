@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_llama import moved_eagle3, tiny_llama
 
-from selfdraft.decoding.drafting import Tree
+from selfdraft.decoding.drafting import Drafting, Tree
 from selfdraft.decoding.loop import speculate, vanilla
 from selfdraft.decoding.policy import Policy
 from selfdraft.decoding.stopping import Stopping
@@ -105,6 +105,23 @@ def test_an_own_confidence_says_how_sure_a_token_is_where_there_is_one():
         cycle.drafted for cycle in speculate(target, sure, asked, GREEDY, 5, 40, generator).cycles if not cycle.cut
     }
     assert drafted == {5}
+
+
+def test_steps_of_full_length_ask_what_the_way_of_drafting_asks():
+    """So that what a confidence head takes is in the times of an adaptive draft, and in no other's."""
+    target = tiny_llama()
+    draft = moved_eagle3(target, FEATURES, torch.arange(61), confidence=True)
+    asked, generator = [[7, 3], [1, 2, 5]], torch.Generator().manual_seed(0)
+    for way, often in (({"adapt": True}, 5), ({"min_confidence": 0.9}, 5), ({"max_entropy": 0.1}, 0), ({}, 0)):
+        made = Drafting.from_settings("way", way).of_full_length()
+        drafter = Eagle3Drafter(target, draft, made.stopping(), made.adapt, never_ends=made.never_ends)
+        told = Told(1e-6)
+        drafter._asked = None if drafter._asked is None else told
+        cycles = speculate(target, drafter, asked, GREEDY, 5, 40, generator).cycles
+        whole = {cycle.drafted for cycle in cycles if not cycle.cut}
+        assert whole == {5}
+        assert told.asked >= often * len([cycle for cycle in cycles if cycle.row == 0 and not cycle.cut])
+        assert (told.asked > 0) == (often > 0)
 
 
 def test_rows_of_a_batch_draft_what_they_would_draft_alone():

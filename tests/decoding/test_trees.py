@@ -19,6 +19,7 @@ from selfdraft.drafters.eagle3 import Eagle3Drafter
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.hybrid import HybridDrafter
 from selfdraft.drafters.lookup import LookupDrafter
+from selfdraft.drafters.tree_by_level import draft_tree
 from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache
 
@@ -97,6 +98,54 @@ def test_rows_of_a_batch_draft_the_trees_that_they_would_draft_alone():
         alone = speculate(target, drafter, [prompt], GREEDY, 3, 60, generator(), whole=True)
         assert [c.accepted for c in batch.cycles if c.row == row] == [c.accepted for c in alone.cycles]
     assert {cycle.accepted for cycle in batch.cycles} >= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("chances", "paths"),
+    [
+        (None, {(0,), (0, 0), (1,), (0, 1)}),  # of q alone: 0.6, 0.36, 0.3, 0.18; (1, 0) is worth 0.18 too, and later
+        ((1.0, 1.0, 1.0), {(0,), (0, 0), (1,), (0, 1)}),
+        ((0.5, 1.0, 1.0), {(0,), (0, 0), (1,), (0, 1)}),  # alike for all: no other tree
+        ((1.0, 0.2, 1.0), {(0,), (1,), (1, 0), (2,)}),  # behind token 0 little is known: 0.6 * 0.6 * 0.2 = 0.072
+        ((1.0, 0.2, 0.5), {(0,), (1,), (2,), (1, 0)}),  # 0.09 behind token 1
+        ((1.0, 0.0, 0.0), {(0,), (1,), (2,), (2, 0)}),  # nothing behind 0 and 1
+    ],
+)
+def test_paths_are_worth_what_is_expected_to_be_accepted_of_them(chances, paths):
+    """Two levels of three tokens with q = 0.6, 0.3, 0.1 behind each; the second behind tokens 0, 1 and 2."""
+    logits = torch.tensor([0.6, 0.3, 0.1]).log()
+    script = [] if chances is None else [torch.tensor([chances[:1]]), torch.tensor([[*chances[1:], 1.0]])]
+
+    def expand(tokens, parents, seen, level):
+        assert tokens.tolist() == [[0, 1, 2]]
+        return logits.expand(1, 3, 3)
+
+    chance = None if chances is None else lambda: script.pop(0)
+    draft = draft_tree(logits.unsqueeze(0), expand, 2, Tree(4, 3), 9, torch.arange(3), 9, chance)
+    found, tokens = [], draft.tokens[0].tolist()
+    for place, parent in enumerate(draft.parents[0].tolist()):
+        found.append((*(found[parent] if parent >= 0 else ()), tokens[place]))
+    assert set(found) == paths
+    assert script == []
+
+
+def test_a_confidence_head_weighs_branches_and_the_output_stays():
+    target = tiny_llama(scale=0.2)
+    draft = moved_eagle3(target, FEATURES, torch.arange(61), confidence=True)
+    draft.confidence.weight.data *= 30  # sure of some tokens, and of others not at all
+    asked = [[7, *prompt] for prompt in PROMPTS]
+    found = []
+    for weighed in (True, False):
+        drafter = Eagle3Drafter(target, draft, tree=Tree(9, 4))
+        if not weighed:
+            drafter._asked = None
+        result = speculate(target, drafter, asked, GREEDY, 3, 40, generator(), whole=True)
+        truth = vanilla(target, asked, GREEDY, 40, generator()).tokens
+        assert [tokens[:40] for tokens in result.tokens] == truth
+        alone = speculate(target, drafter, asked[:1], GREEDY, 3, 40, generator(), whole=True)
+        assert [c.accepted for c in result.cycles if c.row == 0] == [c.accepted for c in alone.cycles]
+        found.append([(cycle.row, cycle.accepted) for cycle in result.cycles])
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("bias_rank", [0, 4])

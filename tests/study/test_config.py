@@ -154,6 +154,23 @@ WRONG = [
         HYBRID,
         'drafters.h.drafter: "eagle" is no drafter with a model: one of eagle3, eagle3-text, shipped is right',
     ),
+    ("drafters/e", EAGLE | {"initial": "lookup"}, 'drafters.e.initial: "lookup" is no other drafter of kind eagle3 or'),
+    ("drafters/e", EAGLE | {"initial": "e"}, 'drafters.e.initial: "e" is no other drafter of kind eagle3 or'),
+    (
+        "drafters/e",
+        EAGLE | {"features": [1, 2], "initial": "eagle3"},
+        "drafters.e.features: found [1, 2], [2, 15, 27] of its initial eagle3 is right",
+    ),
+    (
+        "drafters/eagle3",
+        EAGLE | {"initial": "eagle3-text", "training": {"start": "regression"}},
+        "drafters.eagle3.training.start: does not go with initial, which says where training starts",
+    ),
+    (
+        "drafters/e",
+        EAGLE | {"initial": "eagle3", "fc_norm": False},
+        "drafters.e.fc_norm: found false, true of its initial eagle3 is right",
+    ),
     ("answers", MISSING, "drafters.eagle3.answers: regenerated needs the section answers, which says how"),
     ("answers/policy", "greedily", 'answers.policy: "greedily" is not a key of policies; did you mean "greedy"?'),
     ("answers/questions", 0, "answers.questions: 0 is not ≥ 1"),
@@ -238,6 +255,19 @@ def test_a_mistake_is_told_in_one_line(path, value, message):
     assert str(caught.value).startswith("config.yaml: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_drafters_that_begin_with_each_other_are_told():
+    config = changed("drafters/a", EAGLE | {"initial": "b"})
+    config["drafters"]["b"] = EAGLE | {"initial": "c", "confidence": True}
+    config["drafters"]["c"] = EAGLE | {"initial": "a", "confidence": True}
+    with pytest.raises(StudyError, match=r"drafters\.a\.initial: leads back to itself: a, b, c, a; one of them must"):
+        check(copy.deepcopy(config), "it")
+    del config["drafters"]["c"]["initial"]
+    with pytest.raises(StudyError, match=r"drafters\.a\.confidence: found false, true of its initial b is right"):
+        check(copy.deepcopy(config), "it")
+    config["drafters"]["a"]["confidence"] = True
+    check(config, "it")
 
 
 @pytest.mark.parametrize("config", [None, [], "text"])

@@ -384,6 +384,40 @@ def test_a_job_of_acceptance_measures_drafts_that_differ_in_capacity_alone():
     assert {name.partition("_more")[0] for name in cut} == set(groups)
 
 
+def test_a_drafter_needs_those_that_it_begins_with():
+    """They are made first, captured for, told to nobody who drafts; and it is another one where they are."""
+    made = {"kind": "eagle3", "features": [1, 2]}
+    drafters = {"first": made, "then": made | {"initial": "first", "answers": "regenerated"}, "given": made}
+    drafters["given"] = {"kind": "trained_elsewhere", "folder": "/drafts/it"}
+    drafters |= {"more": made | {"initial": "given"}, "idle": made}
+    config = CONFIG | {"drafters": drafters, "answers": {"questions": 9, "policy": "greedy"}}
+    config["data"] = {"name": "chats", "splits": ["train"], "train_tokens": 5}
+    config["sweeps"] = {"all": {"drafter": ["then", "more"], "gamma": [2], "policy": ["greedy"], "drafting": ["fixed"]}}
+    assert set(entries.drafters_in_use(config)) == {"first", "then", "more"}
+    assert set(teaching.regenerating(config)) == {"then"}
+    assert teaching.captured_depths(config) == [1, 2]
+    taught = teaching.taught_by(config)
+    assert taught["first"]["initial"] == taught["first"]["initial_option"] == []
+    assert taught["then"]["initial"] == [
+        "results/drafters/first/config.json",
+        "results/drafters/first/draft.safetensors",
+    ]
+    assert taught["then"]["initial_option"] == ["--initial", "results/drafters/first"]
+    assert taught["more"]["initial_option"] == ["--initial", "/drafts/it"]
+    assert "results/drafters/first/draft.safetensors" not in entries.drafter_files(config, sweeps.points(config))
+    assert [entries.threads_of_each(config, cores) for cores in (1, 2, 8)] == [1, 1, 4]
+    config["sweeps"]["all"]["drafter"] = ["then"]
+    assert set(entries.drafters_in_use(config)) == {"first", "then"}  # one after the other
+    assert [entries.threads_of_each(config, cores) for cores in (1, 2, 8)] == [1, 2, 8]
+    other = config | {"drafters": drafters | {"first": made | {"vocabulary": 9}}}
+    differ = [
+        name
+        for name in ("first", "then", "more")
+        if teaching.drafter_hash(config, name) != teaching.drafter_hash(other, name)
+    ]
+    assert differ == ["first", "then"]
+
+
 def test_answers_and_their_drafter_depend_on_the_one_policy_that_answers():
     eagle = {"kind": "eagle3", "features": [1, 2], "answers": "regenerated"}
     config = CONFIG | {"answers": {"questions": 9, "policy": "greedy"}, "drafters": {"eagle": eagle}}

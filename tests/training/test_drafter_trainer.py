@@ -70,8 +70,9 @@ def test_a_drafter_trained_on_one_conversation_accepts_nearly_all_of_it():
     assert sum(whole) / len(whole) > 3.2
 
 
-def test_a_run_that_goes_on_ends_as_one_that_never_stopped(target, tmp_path):
-    settings = dataclasses.replace(SETTINGS, epochs=2, evaluations=3)
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(target, tmp_path, share):
+    settings = dataclasses.replace(SETTINGS, epochs=2, evaluations=3, step_share=share)
     whole_lines, lines = [], []
     whole = trainer(target, settings, whole_lines)
     summary = whole.run()
@@ -201,8 +202,8 @@ def test_a_confidence_head_learns_how_much_of_each_distribution_the_teachers_ove
             chance = draft.confidence.chance(draft.read(at))
             expected.append(float(-(share * chance.log() + (1 - share) * (1 - chance).log()).sum()))
             errors.append(float((share - chance).abs().mean()))
-    outputs = made._outputs(states, pack, 3)
-    losses = confidence_losses(draft, made.known, outputs, pack.index[labels], labels, tokens[labels - 1])
+    outputs = made._predictions(states, pack, [labels] * 3)
+    losses = confidence_losses(draft, made.known, outputs, [pack.index[labels]] * 3, [tokens[labels - 1]] * 3)
     assert losses.tolist() == pytest.approx(expected, rel=1e-4)
     losses.sum().backward()
     assert {name for name, one in draft.named_parameters() if one.grad is not None} == {
@@ -230,6 +231,28 @@ def test_a_bias_by_the_token_before_learns_what_the_states_do_not_tell(target):
     assert moved == {"bias.embedding.weight", "bias.head.weight"}
 
 
+def test_later_steps_learn_from_a_share_of_the_rows_and_weigh_as_much(target):
+    """Each step's rows are among those of the step before; over many draws the gradient is that of all rows."""
+    share = 0.5
+    made = trainer(target, dataclasses.replace(SETTINGS, step_share=share))
+    pack = packed(made.learn.sequences, range(6), 3)
+    chosen = made._chosen(pack, pack.labels, torch.Generator().manual_seed(0))
+    rows = [set((labels - 2 - step).tolist()) for step, labels in enumerate(chosen)]
+    assert torch.equal(chosen[0], pack.labels)
+    assert {row for row in rows[2] if row + 3 in pack.labels} <= rows[1]
+    sizes = [len(labels) / len(pack.labels) for labels in chosen]
+    assert sizes == pytest.approx([1, share, share**2], abs=0.12)
+    whole = trainer(target)
+    whole._gradients(range(6))
+    for number in range(40):
+        made._gradients(range(6), number)
+    found, expected = (
+        torch.cat([parameter.grad.flatten() for parameter in one.draft.parameters()]) for one in (made, whole)
+    )
+    assert torch.nn.functional.cosine_similarity(found, expected, 0) > 0.97
+    assert float(found.norm()) / 40 == pytest.approx(float(expected.norm()), rel=0.1)
+
+
 def test_labels_begin_where_every_step_has_a_row():
     rows = [([7] * 9, [1] * 9), ([8] * 5, [0, 0, 0, 0, 1])]
     sequences = pack(rows, [{"id": "a", "origin": "a"}, {"id": "b", "origin": "b"}])
@@ -250,6 +273,7 @@ def test_steps_longer_than_the_sequences_are_refused(target):
         ({"loss": "mse"}, "training.loss: 'mse' is unknown; one of kl, tv is right"),
         ({"ttt_length": 0}, "training.ttt_length: 0 is not a whole number ≥ 1"),
         ({"step_decay": 0}, "training.step_decay: 0 is not a number > 0"),
+        ({"step_share": 0}, "training.step_share: 0 is not in (0, 1]"),
         (
             {"learning_rate": {"block": 1e-3}},
             "training.learning_rate: found {'block': 0.001}, a number for some of norm",

@@ -5,10 +5,15 @@ import json
 import signal
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from tiny_llama import moved_eagle3, tiny_llama
 from training.runs import dispatch_stage, kill, prepare, result, stage, start, wait_for
 
 from selfdraft.cli import main
+from selfdraft.files import sha256_of
+from selfdraft.models.eagle3 import untrained_eagle3
+from selfdraft.training.drafter_initial import take
 
 SETTINGS = {
     "kind": "eagle3",
@@ -127,6 +132,66 @@ def test_a_bias_and_a_confidence_head_are_trained_saved_and_drafted_with(study):
     rows = list(csv.DictReader((study / "parts.csv").open()))
     assert {row["identical"] for row in rows} == {"1"}
     assert sum(int(row["drafted"]) for row in rows) > 0
+
+
+def test_a_drafter_goes_on_from_another_one_and_may_get_a_part_and_other_words(study):
+    """Its first look at the validation text is the other one's last; tokens and seconds add up."""
+    held = dict.fromkeys(("norm", "fc", "layer", "head"), 0.0)
+    asked = SETTINGS["training"] | {"epochs": 1, "learning_rate": held}
+    more = ("--initial", study / "whole")
+    stage(*words(study, "after", *more, initial="first", confidence=True, training=asked))
+    first, after = (json.loads((study / name / "config.json").read_text()) for name in ("whole", "after"))
+    log = {
+        name: [json.loads(line) for line in (study / name / "train_log.jsonl").read_text().splitlines()]
+        for name in ("whole", "after")
+    }
+    best = max(row.get("validation_accepted", -1) for row in log["whole"])
+    assert log["after"][0]["validation_accepted"] == pytest.approx(best, abs=0.1)  # it was stored rounded
+    assert log["after"][0]["validation_accepted"] > log["whole"][0]["validation_accepted"]
+    assert after["summary"]["tokens"] == log["after"][-1]["tokens"]
+    for key in ("training_tokens", "training_seconds"):
+        assert after[key] == pytest.approx(first[key] + after["summary"][key.removeprefix("training_")], abs=2e-3)
+        assert after["initial"][key] == first[key]
+    assert after["initial"]["weights"] == sha256_of(study / "whole/draft.safetensors")
+    before, now = (load_file(study / name / "draft.safetensors") for name in ("whole", "after"))
+    assert set(now) - set(before) == {"confidence.weight", "confidence.bias"}
+    assert now["confidence.weight"].any()  # kept although nothing more is accepted by it
+    assert all(before[name].equal(now[name]) for name in before)
+    stage(*words(study, "fewer", *more, initial="first", vocabulary=60, training=asked))
+    fewer = load_file(study / "fewer/draft.safetensors")
+    kept = [tensors["t2d"].nonzero().flatten().tolist() for tensors in (before, fewer)]
+    assert len(kept[1]) == 60
+    for place, token in enumerate(kept[1]):
+        assert fewer["lm_head.weight"][place].equal(before["lm_head.weight"][kept[0].index(token)])
+
+
+def test_a_word_that_the_other_drafter_does_not_know_has_the_targets_row():
+    target = tiny_llama()
+    draft = untrained_eagle3(target, (1, 2, 3), torch.arange(0, 61, 2), torch.float32)
+    other = moved_eagle3(target, (1, 2, 3), torch.arange(0, 61, 3))
+    take(draft, other)
+    for place, token in enumerate(range(0, 61, 2)):
+        known = token % 3 == 0
+        expected = other.head.weight[token // 3] if known else target.head.weight[token]
+        assert torch.equal(draft.head.weight[place], expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "--initial: the folder of what drafters.eagle.initial names; one goes with the other"),
+        ({"initial": "a", "features": [0, 1]}, "drafters.eagle.initial: {} has features [0, 1, 2], here it is [0, 1]"),
+        ({"initial": "a", "norm_output": True}, "drafters.eagle.initial: {} has norm_output False, here it is True"),
+        (
+            {"initial": "a", "training": {"start": "regression"}},
+            "training.start: does not go with initial, which says where training starts",
+        ),
+    ],
+)
+def test_a_drafter_of_another_layout_is_nothing_to_go_on_from(study, capsys, changes, message):
+    assert main([*map(str, words(study, "wrong", "--initial", study / "whole", **changes))]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"selfdraft train-drafter: error: {message.format(study / 'whole')}")
 
 
 def test_generate_drafts_trees_with_it_and_says_what_vanilla_says(study, capsys):

@@ -10,7 +10,7 @@ from tiny_llama import moved_eagle3, tiny_llama
 from selfdraft.decoding.outcome import Outcome
 from selfdraft.decoding.session import Session
 from selfdraft.drafters.eagle3 import Eagle3Drafter
-from selfdraft.training.unrolled import unrolled
+from selfdraft.training.unrolled import rows_of, unrolled
 
 FEATURES = (1, 2, 4)
 STEPS = 4
@@ -119,6 +119,22 @@ def test_who_sees_whom(target):
             assert used == {*text[1 : row + 2 + step]}
     finally:
         embedding.requires_grad_(False)
+
+
+def test_rows_that_are_not_wanted_change_nothing(target):
+    """A row ends where no later output of it is wanted; a sequence may have none at all."""
+    draft = moved_eagle3(target, FEATURES, torch.arange(61), True, True)
+    rows = texts(target, 11, 6, 17)
+    tokens, lengths = torch.tensor([token for text in rows for token in text]), [*map(len, rows)]
+    features = torch.cat([states(target, text) for text in rows])
+    predicting = [torch.tensor([3, 4, 7, 20, 25]), torch.tensor([3, 7, 20, 24]), torch.tensor([], dtype=torch.int64)]
+    wanted = rows_of(predicting)
+    assert [some.tolist() for some in wanted] == [[3, 4, 7, 20, 24, 25], [3, 7, 20, 24], []]
+    with torch.no_grad():
+        whole = unrolled(target, draft, tokens, features, lengths, 3)
+        found = unrolled(target, draft, tokens, features, lengths, 3, wanted)
+    for one, other, some in zip(whole, found, wanted, strict=True):
+        torch.testing.assert_close(one[some], other, atol=1e-5, rtol=1e-5)
 
 
 def test_sequences_do_not_see_each_other(target):

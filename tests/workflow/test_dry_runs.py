@@ -260,18 +260,22 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
         config["drafters"]["unused"] = eagle | {"features": [9]}
         promised = heads | {"calibration": {"risk": "no_harm"}}
         config["drafters"] |= {"many": promised, "fast": {"kind": "adaptive_early_exit", "drafter": "many"}}
+        config["drafters"] |= {"before": eagle | {"vocabulary": 90}, "on": eagle | {"initial": "before"}}
         del config["sweeps"]["leaving"]  # which reads other heads
-        config["sweeps"]["eagle"] = {"drafter": ["eagle", "fast"], "gamma": [3, 4], "policy": ["greedy"]}
+        config["sweeps"]["eagle"] = {"drafter": ["eagle", "on", "fast"], "gamma": [3, 4], "policy": ["greedy"]}
 
     configured(study, change)
     jobs = study.to_do("all_results")
-    assert (jobs["train_drafter"], jobs["train_exits"], jobs["calibrate"], jobs["capture"]) == (1, 1, 1, 1)
+    assert (jobs["train_drafter"], jobs["train_exits"], jobs["calibrate"], jobs["capture"]) == (3, 1, 1, 1)
     assert not {"questions", "regenerate"} & set(jobs)
     done = study.snakemake("--dry-run", "--printshellcmds", "all_results")
     for name, made in {"eagle": eagle, "many": heads}.items():
         said = f"--out-dir results/drafters/{name}"
         (words,) = (shlex.split(line) for line in done.output.splitlines() if said in line)
         assert json.loads(words[words.index("--settings") + 1]) == made
+    (on,) = (line for line in done.output.splitlines() if "--out-dir results/drafters/on" in line)
+    assert " --initial results/drafters/before --state" in on
+    assert done.output.count(" --initial ") == 1
     (calibrate,) = (line for line in done.output.splitlines() if "selfdraft calibrate " in line)
     assert "--drafter results/drafters/many --risk no_harm " in calibrate
     for stage in ("acceptance", "speed", "steps"):
@@ -281,7 +285,8 @@ def test_drafters_that_are_trained_are_trained_once_on_the_states_that_they_read
         assert told["eagle"] == {"kind": "eagle3", "folder": "results/drafters/eagle"}
         assert told["fast"]["drafter"] == {"kind": "exits", "folder": "results/drafters/many"}
     (results,) = (line for line in done.output.splitlines() if "selfdraft results " in line)
-    assert " results/drafters/eagle results/drafters/many " in results
+    folders = ("eagle", "many", "before", "on")  # as the config has them
+    assert " ".join(["", *(f"results/drafters/{name}" for name in folders), ""]) in results
     assert "/depth27.safetensors" in done.output
     assert "/depth13.safetensors" in done.output
     assert "/depth9.safetensors" not in done.output

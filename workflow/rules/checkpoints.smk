@@ -99,6 +99,7 @@ rule train_drafter:
         sequences=lookup(dpath="{drafter}/sequences", within=teaching.taught_by(config)),
         capture=ancient(lookup(dpath="{drafter}/capture", within=teaching.taught_by(config))),
         states=ancient(lookup(dpath="{drafter}/states", within=teaching.taught_by(config))),
+        initial=lookup(dpath="{drafter}/initial", within=teaching.taught_by(config)),
         code=code_digests.code_of("capture", "train_drafter"),
     output:
         weights="results/drafters/{drafter}/draft.safetensors",
@@ -112,7 +113,7 @@ rule train_drafter:
         drafter=options.any_of(entries.drafters_by_weights(config)["draft"]),
     conda:
         ENVIRONMENT
-    threads: max(1, workflow.cores // 2)  # two of them side by side learn more a second than one on all cores
+    threads: entries.threads_of_each(config, workflow.cores)
     resources:
         gpu=1,
         save_steps=0,
@@ -122,6 +123,7 @@ rule train_drafter:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
         capture=subpath(input.capture, parent=True),
+        initial=lambda wildcards: teaching.taught_by(config)[wildcards.drafter]["initial_option"],
         folder=subpath(output.weights, parent=True),
         state="results/state/train_drafter/{drafter}.safetensors",
         settings=lambda wildcards: options.as_json(teaching.learnt(config["drafters"][wildcards.drafter])),
@@ -131,7 +133,7 @@ rule train_drafter:
         "Train the drafter {wildcards.drafter}"
     shell:
         "python -m selfdraft train-drafter --target {params.target:q} --data {params.data:q} --capture {params.capture:q}"
-        " --name {wildcards.drafter:q} --settings {params.settings:q} --state {params.state:q}"
+        " --name {wildcards.drafter:q} --settings {params.settings:q} {params.initial:q} --state {params.state:q}"
         " --save-steps {resources.save_steps} --dataset {params.dataset:q} --config-hash {params.config_hash}"
         " --commit $commit --threads {threads} --out-dir {params.folder:q} > {log} 2>&1"
 

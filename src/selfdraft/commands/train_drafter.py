@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "bias_rank": 0,
     "confidence": False,
     "answers": "original",
+    "initial": "",
     "training": {},
 }
 
@@ -35,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help='its entry there as JSON: {"kind": "eagle3", "features": [2, 15, 27], "vocabulary": 8192, "training": {}} '
         'or {"kind": "exits", "heads": [7, 14, 22], "capacity": "head", "training": {}}',
     )
+    parser.add_argument("--initial", help="folder of the drafter that the entry's `initial` names, to go on from")
     parser.add_argument("--dataset", default="", help="name of the data, for the tables")
     parser.add_argument("--config-hash", default="", help="hash of the study's config, for provenance")
     parser.add_argument("--commit", default="", help="git commit, for provenance")
@@ -96,6 +98,7 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
     from selfdraft.models.vocabulary import most_frequent
     from selfdraft.sequences import read_counts, read_sequences
     from selfdraft.training.capture import read_states, text_digest
+    from selfdraft.training.drafter_initial import begin_from
     from selfdraft.training.drafter_settings import DrafterSettings
     from selfdraft.training.drafter_trainer import DrafterTrainer
     from selfdraft.training.interruption import Stopped
@@ -106,6 +109,10 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
     settings = DrafterSettings.from_dict(raw["training"])
     if args.capture is None:
         raise StudyError("--capture: missing; the folder with the states that are fused")
+    if bool(args.initial) != bool(raw["initial"]):
+        raise StudyError(f"--initial: the folder of what drafters.{args.name}.initial names; one goes with the other")
+    if args.initial and "start" in raw["training"]:
+        raise StudyError("training.start: does not go with initial, which says where training starts")
     target = start(args.target, settings.dtype, args.device, args.threads)
     last, vocab = target.config.n_layers, target.config.vocab_size
     check_features(raw["features"], last, f"drafters.{args.name}.features")
@@ -121,20 +128,26 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
 
     more = {key: raw[key] for key in ("fc_norm", "norm_output", "bias_rank", "confidence")}
     draft = untrained_eagle3(target, raw["features"], ids, torch.float32, **more, seed=settings.seed)
+    before: dict[str, Any] | None = None
+    if args.initial:
+        before = begin_from(draft, args.initial, target, f"drafters.{args.name}.initial")
     learn, check = states("train"), states("validation")
     identities = {
         "target": target_identity(target),
         "text": {split: text_digest(text) for split, text in sequences.items()},
     }
+    if before is not None:
+        identities["initial"] = before
     with ExitStack() as stack:
         folder = stack.enter_context(whole_folder(args.out_dir, FILES))
         beside = log_beside(args.state, args.name, 1) if args.state else None
         log = all_of([log_in(folder, stack), *following(beside, stack)])
-        trainer = DrafterTrainer(target, draft, learn, check, settings, log)
+        trainer = DrafterTrainer(target, draft, learn, check, settings, log, begun=before is not None)
         saving = None
         if args.state:
             # Parts that are off leave no trace, so that a run of before they were there goes on.
-            decides = {key: value for key, value in raw.items() if value or key not in ("bias_rank", "confidence")}
+            newer = ("bias_rank", "confidence", "initial")
+            decides = {key: value for key, value in raw.items() if value or key not in newer}
             decided = {"drafter": decides, **identities}
             saving = Saving(Path(args.state), decided, args.save_steps, 60 * args.save_minutes)
         try:
@@ -154,8 +167,9 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
             "trained_parameters": parameters,
             "trained_bytes": 2 * parameters,
             "draft_step_bytes": draft.step_bytes() // 2,  # of weights in bfloat16; these are float32
-            "training_tokens": summary["tokens"],
-            "training_seconds": summary["seconds"],
+            # With those of the drafter that it went on from; the summary has its own.
+            "training_tokens": summary["tokens"] + (before["training_tokens"] if before else 0),
+            "training_seconds": round(summary["seconds"] + (before["training_seconds"] if before else 0), 3),
             **identities,
             "settings": raw,
             "summary": summary,

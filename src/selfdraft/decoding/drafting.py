@@ -48,6 +48,7 @@ class Drafting:
         adapt: choose each cycle's length from what was accepted before, see `Pace`.
         vocabulary: draft only the most frequent tokens of the training split, this many; None is all.
         tree: draft trees in place of chains.
+        never_ends: of no entry, see `of_full_length`: what `adapt` asks of a drafter is computed and ends nothing.
     """
 
     name: str = "fixed"
@@ -56,6 +57,7 @@ class Drafting:
     adapt: bool = False
     vocabulary: int | None = None
     tree: Tree | None = None
+    never_ends: bool = False
 
     def __post_init__(self) -> None:
         where = f"drafting.{self.name}"
@@ -101,10 +103,13 @@ class Drafting:
         return gamma if self.tree is None else self.tree.slots(gamma)
 
     def of_full_length(self) -> "Drafting":
-        """The same steps, at the same cost, of drafts that never end before gamma tokens."""
+        """The same steps, at the same cost, of drafts that never end before gamma tokens.
+
+        An adaptive draft's steps are those of a fixed one, but where a drafter asks how sure a token is.
+        """
         least = 1e-30 if self.min_confidence > 0 else 0.0
         most = None if self.max_entropy is None else 1e30
-        return replace(self, adapt=False, min_confidence=least, max_entropy=most)
+        return replace(self, adapt=False, min_confidence=least, max_entropy=most, never_ends=self.adapt)
 
     def must_be_fixed(self, drafter: str, kind: str) -> None:
         """Raise StudyError unless this is a plain draft: for a kind that computes no logits."""

@@ -53,6 +53,11 @@ SETTINGS = {
         "description": "original: trained on the data's answers; regenerated: on the target's own (section answers).",
         "enum": ["original", "regenerated"],
     },
+    "initial": {
+        "description": "Another entry of this layout, of kind eagle3 or trained_elsewhere, whose training it goes on "
+        "from (none: see training.start).",
+        "type": "string",
+    },
     "training": {
         "description": "How it is trained, on the captured states of the training split.",
         "type": "object",
@@ -71,6 +76,13 @@ SETTINGS = {
                 "description": "Weight of a step's loss over that of the one before (0.8).",
                 "type": "number",
                 "exclusiveMinimum": 0,
+            },
+            "step_share": {
+                "description": "Share of a step's labels that the step after it learns from too, in (0, 1]: less costs "
+                "less (1).",
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": 1,
             },
             "loss": {
                 "description": "kl: of the teacher restricted to the draft vocabulary; tv: total variation.",
@@ -127,7 +139,7 @@ def build(
     draft, _ = load_eagle3(settings["folder"], target)
     if kept_ids is not None:
         draft.trim(kept_ids)
-    return Eagle3Drafter(target, draft.pack(), drafting.stopping(), drafting.adapt, drafting.tree)
+    return Eagle3Drafter(target, draft.pack(), drafting.stopping(), drafting.adapt, drafting.tree, drafting.never_ends)
 
 
 class Eagle3Drafter:
@@ -149,9 +161,11 @@ class Eagle3Drafter:
         stopping: Stopping | None = None,
         adapt: bool = False,
         tree: Tree | None = None,
+        never_ends: bool = False,
     ) -> None:
         """`stopping` and `adapt` as for an exit, but that a confidence head says how sure a token is, if there is one;
-        with `tree` it drafts trees, without either. Raises StudyError for a tree that no context of the target holds.
+        with `tree` it drafts trees, without either, and that head weighs their branches. With `never_ends` an adaptive
+        draft has always gamma tokens. Raises StudyError for a tree that no context of the target holds.
         """
         if tree is not None:
             tree.check_room(target.config.max_positions)
@@ -159,7 +173,8 @@ class Eagle3Drafter:
         self.depths: tuple[int, ...] = draft.features
         self.stopping = stopping if stopping is not None and stopping.active else None
         self._bytes, self._fusion = draft.step_bytes(), draft.fc.bytes
-        self.pace = Pace(self._bytes / target.step_bytes()) if adapt else None
+        # Of steps that cost nothing as many as there may be are drafted.
+        self.pace = Pace(0.0 if never_ends else self._bytes / target.step_bytes()) if adapt or never_ends else None
         self._cache: KVCache | None = None
         self._seen: list[SeenStates] = []
         # Pairs before the pending token that the cache has not of the target's features; at first the last of the
@@ -168,8 +183,9 @@ class Eagle3Drafter:
         self._state: Tensor | None = None  # [batch, 1, hidden]: the layer's last output, for the next step
         self._decided: list[tuple[int, int]] = []
         asks = self.pace is not None or (self.stopping is not None and self.stopping.min_confidence > 0)
-        self._asked = draft.confidence if asks else None
-        self._chance: Tensor | None = None  # [batch]: that the token drawn from the last logits is accepted
+        self._asked = draft.confidence if asks or tree is not None else None
+        # That the token drawn from the last logits is accepted: [batch], or of a tree's level [batch, count].
+        self._chance: Tensor | None = None
 
     def start(self, session: Session) -> None:
         self._decided, self._lacking = [], 1
@@ -195,8 +211,7 @@ class Eagle3Drafter:
             output = self._next(session, token, position) if position else self._catch_up(session)
             self._state = self.model.handed_on(output)
             session.bytes_read += self._bytes + (0 if position else self._fusion)
-            if self._asked is not None:
-                self._chance = self._asked.chance(self.model.read(output)[:, 0])
+            self._ask(output[:, 0])
             return self.model.logits(output, token)[:, 0]
 
         return draft_token_by_token(
@@ -212,6 +227,11 @@ class Eagle3Drafter:
             None if self._asked is None else self._last_chance,
         )
 
+    def _ask(self, output: Tensor) -> None:
+        """Note how sure the tokens drawn from an output of the layer are, where somebody wants to know."""
+        if self._asked is not None:
+            self._chance = self._asked.chance(self.model.read(output))
+
     def _last_chance(self) -> Tensor:
         assert self._chance is not None
         return self._chance
@@ -221,6 +241,7 @@ class Eagle3Drafter:
         assert cache is not None
         states = self.model.handed_on(output)
         session.bytes_read += self._bytes + self._fusion
+        self._ask(output)
 
         def expand(tokens: Tensor, parents: Tensor, seen: Tensor, level: int) -> Tensor:
             nonlocal states
@@ -232,11 +253,13 @@ class Eagle3Drafter:
             found = session.step(self.target, name, self.model, self._of_state, pairs, first, cache, seen, depths)
             states = self.model.handed_on(found)
             session.bytes_read += self._bytes
+            self._ask(found)
             return self.model.logits(found, tokens)
 
         room = session.room
         logits = self.model.logits(output, session.pending)[:, 0]
-        return draft_tree(logits, expand, gamma, tree, room, self.model.kept_ids, room + 1)
+        chance = None if self._asked is None else self._last_chance
+        return draft_tree(logits, expand, gamma, tree, room, self.model.kept_ids, room + 1, chance)
 
     def observe(self, outcome: Outcome) -> None:
         self._decided = outcome.decided

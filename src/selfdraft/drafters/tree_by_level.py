@@ -2,7 +2,9 @@
 
 EAGLE-2's dynamic expansion (Li et al. 2024, arXiv 2406.16858). A path is worth the probability that the draft gives it,
 which is about that of its acceptance. On each level the best tokens behind each continued one are candidates, and the
-best candidates are continued; of all candidates the best make the tree.
+best candidates are continued; of all candidates the best make the tree. Of a drafter that predicts its own acceptance,
+c = Σ min(p, q) behind a token, the children of that token are worth c together in place of 1, each its share of q: a
+branch in which the draft knows little makes room for others. Nothing in a tree is drawn, so that any choice is exact.
 """
 
 from collections.abc import Callable
@@ -17,15 +19,25 @@ from selfdraft.decoding.drafting import Tree
 # [batch, count, vocab] behind the tokens that are continued on this level, from 0 on. `parents` are places among those
 # continued on the level above; `seen` says which of all continued tokens, level after level, are ancestors or itself.
 Expand = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+# () -> float32 [batch, count], the chance that a token drawn from the last logits is accepted
+Chance = Callable[[], Tensor]
 
 
 def draft_tree(
-    logits: Tensor, expand: Expand, gamma: int, tree: Tree, room: int, kept_ids: Tensor, continued: int
+    logits: Tensor,
+    expand: Expand,
+    gamma: int,
+    tree: Tree,
+    room: int,
+    kept_ids: Tensor,
+    continued: int,
+    chance: Chance | None = None,
 ) -> Draft:
     """A tree of at most `gamma` levels, from the logits `[batch, vocab]` behind the pending token.
 
     `room` is the number of tokens that may be verified, `continued` of those whose states the drafter has place for.
-    `kept_ids` are the target's ids of the head's rows.
+    `kept_ids` are the target's ids of the head's rows. With `chance`, asked after `logits` and each `expand`, paths are
+    worth the part of their probability that is expected to be accepted.
     """
     batch, width = len(logits), min(tree.children, logits.shape[-1])
     levels = min(gamma, 1 + continued // width)
@@ -37,6 +49,8 @@ def draft_tree(
     values, tokens, parents = [], [], []
     for level in range(levels):
         best, ids = torch.log_softmax(behind.float(), dim=-1).topk(width)
+        if chance is not None:
+            best = best + chance().log().unsqueeze(-1)
         best = best.nan_to_num(nan=float("-inf"), neginf=float("-inf")).clamp(max=0)  # a child is worth no more
         values.append((value.unsqueeze(-1) + best).flatten(1))
         tokens.append(kept_ids[ids].flatten(1))

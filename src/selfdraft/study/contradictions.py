@@ -141,11 +141,39 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
         features = made["features"]
         if features != sorted(set(features)):
             yield f"{where}.features: found {features}, ascending depths of the target are right"
+        if "initial" in made:
+            yield from _initial_contradictions(where, name, drafters)
         if made.get("answers") == "regenerated" and "answers" not in config:
             yield f"{where}.answers: regenerated needs the section answers, which says how; it is missing"
         steps, length = made.get("training", {}).get("ttt_length", 1), data.get("sequence_length", math.inf)
         if steps + 2 > length:
             yield f"{where}.training.ttt_length: {steps} steps do not fit into data.sequence_length, {length}"
+
+
+LAYOUT = {"features": None, "fc_norm": True, "norm_output": False, "bias_rank": 0, "confidence": False}  # if not said
+
+
+def _initial_contradictions(where: str, name: str, drafters: dict[str, Any]) -> Iterable[str]:
+    """A drafter that begins with what is none, with itself, or with one of another layout; parts may be added."""
+    made, initial = drafters[name], drafters[name]["initial"]
+    other = drafters.get(initial, {})
+    if initial == name or other.get("kind") not in ("eagle3", "trained_elsewhere"):
+        kinds = ("eagle3", "trained_elsewhere")
+        fit = [known for known, found in drafters.items() if found["kind"] in kinds and known != name]
+        told = f"one of {', '.join(fit)} is right" if fit else "drafters has no other one"
+        yield f"{where}.initial: {shown(initial)} is no other drafter of kind eagle3 or trained_elsewhere: {told}"
+        return
+    chain = [name]
+    while (before := drafters[chain[-1]].get("initial")) in drafters and before not in chain:
+        chain.append(before)
+    if before == name:
+        yield f"{where}.initial: leads back to itself: {', '.join([*chain, name])}; one of them must begin anew"
+    if "start" in made.get("training", {}):
+        yield f"{where}.training.start: does not go with initial, which says where training starts"
+    for key, usual in LAYOUT.items() if other["kind"] == "eagle3" else ():
+        ours, theirs = made.get(key, usual), other.get(key, usual)
+        if ours != theirs and not (key in ("bias_rank", "confidence") and not theirs):
+            yield f"{where}.{key}: found {shown(ours)}, {shown(theirs)} of its initial {initial} is right"
 
 
 def _heads_contradictions(where: str, made: dict[str, Any]) -> Iterable[str]:

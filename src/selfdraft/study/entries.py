@@ -34,14 +34,22 @@ def from_elsewhere(config: Config) -> dict[str, str]:
 
 
 def drafters_in_use(config: Config) -> dict[str, Any]:
-    """Those of `trained_drafters` that a sweep measures, alone or in a hybrid."""
-    used = drafting_with(config, points(config))
+    """Those of `trained_drafters` that a sweep measures, alone or in a hybrid, and those that these begin with."""
+    used = beginning_with(config, drafting_with(config, points(config)))
     return {name: made for name, made in trained_drafters(config).items() if name in used}
 
 
 def in_use_by(config: Config, rule: str) -> dict[str, Any]:
     """Those of `drafters_in_use` that a rule trains."""
     return {name: made for name, made in drafters_in_use(config).items() if kind_of(made["kind"]).rule == rule}
+
+
+def threads_of_each(config: Config, cores: int) -> int:
+    """CPU threads that a drafter is trained with: half of the cores, since two of them side by side learn more a second
+    than one on all cores; all of them where there are never two, but one alone or one after the other."""
+    made = drafters_in_use(config)
+    together = set(made) - {entry["initial"] for entry in made.values() if "initial" in entry}
+    return cores if len(together) == 1 else max(1, cores // 2)
 
 
 def several_heads(config: Config) -> bool:
@@ -78,6 +86,22 @@ def drafting_with(config: Config, chosen: Iterable[Point]) -> set[str]:
     while more := {made[name]["drafter"] for name in used if "drafter" in made[name]} - used:
         used |= more
     return used
+
+
+def beginning_with(config: Config, names: Iterable[str]) -> set[str]:
+    """These drafters and those whose training theirs goes on from (`initial`), and so on."""
+    used, made = set(names), config.get("drafters", {})
+    while more := {made[name]["initial"] for name in used if "initial" in made.get(name, {})} - used:
+        used |= more
+    return used
+
+
+def initial_folder(config: Config, name: str) -> str | None:
+    """The folder of the drafter whose training that of `name` goes on from; None if it begins anew."""
+    initial = config["drafters"][name].get("initial")
+    if initial is None:
+        return None
+    return from_elsewhere(config).get(initial, f"results/drafters/{initial}")
 
 
 def drafter_files(config: Config, chosen: Iterable[Point]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 from selfdraft.capacities import capacity_named, shared_depth
 from selfdraft.checkpoints import Checkpoint
 from selfdraft.provenance.config_hash import Config, as_json, config_hash
-from selfdraft.study.entries import draft_models, drafters_in_use, trained_drafters
+from selfdraft.study.entries import beginning_with, draft_models, drafters_in_use, initial_folder, trained_drafters
 from selfdraft.study.options import settings_of
 from selfdraft.study.sweeps import checkpoints, depths, draft_of
 
@@ -54,14 +54,18 @@ def answer_options(config: Config) -> list[str]:
 
 
 def taught_by(config: Config) -> dict[str, dict[str, Any]]:
-    """The files that each trained drafter learns from: index, sequences, capture and states, by the drafter's name."""
+    """What each trained drafter learns from, by its name: files index, sequences, capture and states, and those of the
+    drafter that it begins with, `initial`, beside the option that names its folder."""
     found = {}
     for name, made in trained_drafters(config).items():
         own = made.get("answers") == "regenerated"
         text = answers_folder(config) if own else f"results/data/{config['data']['name']}"
         states = text if own else f"results/capture/{config['data']['name']}"
         splits = ["train", "validation"] if own else config["data"]["splits"]
+        before = initial_folder(config, name)
         found[name] = {
+            "initial": [f"{before}/{file}" for file in ("config.json", "draft.safetensors") if before],
+            "initial_option": ["--initial", before] if before else [],
             "index": f"{text}/index.json",
             "sequences": [f"{text}/{split}.safetensors" for split in splits if f"{split}_tokens" in config["data"]],
             "capture": f"{states}/capture.json",
@@ -110,10 +114,11 @@ def calibration_options(made: dict[str, Any]) -> list[str]:
 
 
 def drafter_hash(config: Config, name: str) -> str:
-    """The hash of all that decides one trained drafter."""
-    made = learnt(trained_drafters(config)[name])
-    own = ["answers", "policies"] if made.get("answers") == "regenerated" else []
-    alone = answering(config) | {"drafters": {name: made}}
+    """The hash of all that decides one trained drafter, and those that it begins with."""
+    begin = sorted(beginning_with(config, [name]))
+    chain = {each: learnt(config["drafters"][each]) for each in begin}
+    own = ["answers", "policies"] if any(made.get("answers") == "regenerated" for made in chain.values()) else []
+    alone = answering(config) | {"drafters": chain}
     return config_hash(alone, "target", "data", "drafters", *own)
 
 

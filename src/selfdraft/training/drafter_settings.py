@@ -24,6 +24,7 @@ class DrafterSettings:
     start: str = "regression"
     ttt_length: int = 4
     step_decay: float = 0.8
+    step_share: float = 1.0
     loss: str = "kl"
     epochs: int = 1
     tokens_per_step: int = 512
@@ -49,6 +50,8 @@ class DrafterSettings:
             value, positive = getattr(self, key), key in ("step_decay", "gradient_clip")
             if type(value) not in (int, float) or not 0 <= value < math.inf or (positive and value == 0):
                 raise StudyError(f"{WHERE}.{key}: {value!r} is not a number {'>' if positive else '≥'} 0")
+        if type(self.step_share) not in (int, float) or not 0 < self.step_share <= 1:
+            raise StudyError(f"{WHERE}.step_share: {self.step_share!r} is not in (0, 1]")
         rates = self.learning_rate
         if not isinstance(rates, dict) or set(rates) - set(LEARNING_RATES):
             known_parts = ", ".join(LEARNING_RATES)
@@ -78,3 +81,8 @@ class DrafterSettings:
         """Of each step's loss in their mean."""
         raw = [self.step_decay**step for step in range(self.ttt_length)]
         return [weight / sum(raw) for weight in raw]
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the labels that each step learns from."""
+        return [self.step_share**step for step in range(self.ttt_length)]

@@ -28,7 +28,7 @@ from selfdraft.training.progress import Progress
 from selfdraft.training.saved import Saving
 from selfdraft.training.settings import DTYPES
 from selfdraft.training.states import CapturedStates
-from selfdraft.training.unrolled import unrolled
+from selfdraft.training.unrolled import rows_of, unrolled
 
 PART = 1024  # labels whose unrolled steps are worked on together, at least
 CHUNK = 256  # labels whose draft logits are looked at together when they are only measured
@@ -84,8 +84,13 @@ class DrafterTrainer:
         check: CapturedStates,
         settings: DrafterSettings,
         log: Callable[[str], object],
+        begun: bool = False,
     ) -> None:
-        """Raises StudyError if no sequence is long enough for the unrolled steps."""
+        """A drafter that has `begun` was trained before: it starts as it is, whatever `settings.start` says.
+
+        Raises StudyError if no sequence is long enough for the unrolled steps.
+        """
+        self.begun = begun
         self.target, self.draft, self.settings = target, draft, settings
         self.dtype = DTYPES[settings.dtype] or target.dtype
         self.learn, self.check = learn, check
@@ -125,7 +130,7 @@ class DrafterTrainer:
         progress = Progress(total, first, "train eagle3", measure="accepted")
         for done in range(first + 1, total + 1):
             begin = time.perf_counter()
-            losses, of_confidence, labels, outside = self._gradients(self.plan[done - 1])
+            losses, of_confidence, labels, outside = self._gradients(self.plan[done - 1], done)
             loss = sum(weight * one for weight, one in zip(settings.weights, losses, strict=True))
             if not math.isfinite(loss + sum(of_confidence)):
                 loss = loss if not math.isfinite(loss) else sum(of_confidence)
@@ -160,7 +165,7 @@ class DrafterTrainer:
 
     def _begin(self) -> None:
         """Find where training starts, and note the drafter there."""
-        if self.settings.start == "regression":
+        if self.settings.start == "regression" and not self.begun:
             regress(self.target, self.draft, self.learn)
         nothing = dict.fromkeys(self.learner.parts, 0.0)
         row: dict[str, Any] = {"step": 0, "tokens": 0, "loss": None, "lr": 0.0, "rates": nothing, "grad_norm": None}
@@ -171,66 +176,109 @@ class DrafterTrainer:
     def _checked(self, step: int) -> Measured:
         """Look at the validation text, and keep the tensors if they are the best so far."""
         found = self.measure()
-        if found.accepted > self.learner.best:
+        if found.accepted >= self.learner.best:  # the later ones: a confidence head alone moves nothing of it
             self.learner.best = found.accepted
             self.learner.keep(step)
         return found
 
-    def _outputs(self, states: CapturedStates, pack: Packed, steps: int) -> list[Tensor]:
-        """The unrolled steps' outputs of a pack."""
+    def _outputs(
+        self, states: CapturedStates, pack: Packed, steps: int, rows: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """The unrolled steps' outputs of a pack, of each step's `rows` or of all."""
         device = self.target.device
         parts = [states.by_depth[depth][pack.index] for depth in self.draft.features]
         features = torch.cat(parts, dim=-1).to(device, self.dtype)
         tokens = torch.from_numpy(states.sequences.tokens)[pack.index].long().to(device)
-        return unrolled(self.target, self.draft, tokens, features, pack.lengths, steps)
+        return unrolled(self.target, self.draft, tokens, features, pack.lengths, steps, rows)
+
+    def _predictions(self, states: CapturedStates, pack: Packed, labels: Sequence[Tensor]) -> list[Tensor]:
+        """The output from which each step predicts its labels, places of the pack: `[labels, hidden]` a step."""
+        predicting = [some - 2 - step for step, some in enumerate(labels)]
+        rows = rows_of(predicting)
+        outputs = self._outputs(states, pack, len(labels), rows)
+        found = zip(outputs, rows, predicting, strict=True)
+        return [output[torch.searchsorted(own, some).to(output.device)] for output, own, some in found]
 
     def _before(self, states: CapturedStates, places: Tensor) -> Tensor:
         """The tokens before those at these places of a split, on the target's device."""
         return torch.from_numpy(states.sequences.tokens)[places - 1].long().to(self.target.device)
 
-    def _gradients(self, group: Sequence[int]) -> tuple[list[float], list[float], int, int]:
-        """Each parameter's gradient of a step's loss.
+    def _gradients(self, group: Sequence[int], number: int = 0) -> tuple[list[float], list[float], int, int]:
+        """Each parameter's gradient of the loss of training step `number`.
 
         Returns the mean loss of each unrolled step, the same of the confidence head (nothing without one), the labels,
         and how many of them no step can learn from; the confidence head learns from these too.
         """
-        settings = self.settings
+        settings, draft, device = self.settings, self.draft, self.target.device
+        steps = settings.ttt_length
         total = sum(self.counts[i] for i in group)
-        sums = torch.zeros(settings.ttt_length, dtype=torch.float64, device=self.target.device)
+        # What a step's sum is divided by is the number of labels that it is expected to have.
+        each = torch.tensor(settings.weights, dtype=torch.float64) / total / torch.tensor(settings.shares)
+        sums = torch.zeros(steps, dtype=torch.float64, device=device)
         confident = torch.zeros_like(sums)
+        learnt, asked = torch.zeros(steps), torch.zeros(steps)
         outside = 0
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
         for part in grouped(self.counts, PART, group):
-            pack = packed(self.learn.sequences, part, settings.ttt_length)
+            pack = packed(self.learn.sequences, part, steps)
             inside, _ = self.known.of(pack.index[pack.labels])
-            labels = pack.labels[inside]
-            outside += len(pack.labels) - len(labels)
-            if len(labels) == 0 and self.draft.confidence is None:
+            outside += int((~inside).sum())
+            chosen = self._chosen(pack, pack.labels if draft.confidence is not None else pack.labels[inside], generator)
+            if not any(len(labels) for labels in chosen):
                 continue
-            outputs = self._outputs(self.learn, pack, settings.ttt_length)
-            if self.draft.confidence is not None:
-                places = pack.index[pack.labels]
-                tokens = self._before(self.learn, places)
-                told = confidence_losses(self.draft, self.known, outputs, places, pack.labels, tokens)
-                (told @ told.new_tensor(settings.weights) / total).backward()
+            outputs = self._predictions(self.learn, pack, chosen)
+            if draft.confidence is not None:
+                places = [pack.index[labels] for labels in chosen]
+                told = confidence_losses(
+                    draft, self.known, outputs, places, [self._before(self.learn, at) for at in places]
+                )
+                (told @ each.to(told)).backward()
                 confident += told.detach()
+                asked += torch.tensor([len(labels) for labels in chosen])
+                kept = [inside[torch.searchsorted(pack.labels, labels)] for labels in chosen]
+                outputs = [output[some.to(device)] for output, some in zip(outputs, kept, strict=True)]
+                chosen = [labels[some] for labels, some in zip(chosen, kept, strict=True)]
+                if not any(len(labels) for labels in chosen):
+                    continue
+            losses = self._losses(pack, outputs, chosen)
+            (losses @ each.to(losses)).backward()
+            sums += losses.detach()
+            learnt += torch.tensor([len(labels) for labels in chosen])
+        of_confidence = [] if draft.confidence is None else (confident.cpu() / asked.clamp(min=1)).tolist()
+        return (sums.cpu() / learnt.clamp(min=1)).tolist(), of_confidence, total, outside
+
+    def _chosen(self, pack: Packed, labels: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """Which labels each unrolled step learns from: a share of the rows that the step before had, drawn by row."""
+        shares = self.settings.shares
+        if self.settings.step_share == 1:
+            return [labels] * len(shares)
+        lots = torch.rand(len(pack.index), generator=generator)
+        return [labels[lots[labels - 2 - step] < share] for step, share in enumerate(shares)]
+
+    def _losses(self, pack: Packed, outputs: Sequence[Tensor], chosen: Sequence[Tensor]) -> Tensor:
+        """The loss of each step, summed over its labels, float64 `[steps]`.
+
+        The teacher is asked once if all steps have the same labels.
+        """
+        steps = range(len(chosen))
+        together: list[Sequence[int]] = [steps] if self.settings.step_share == 1 else [[step] for step in steps]
+        found = []
+        for some in together:
+            labels = chosen[some[0]]
             if len(labels) == 0:
+                found.append(torch.zeros(len(some), dtype=torch.float64, device=self.target.device))
                 continue
-            before = self._before(self.learn, pack.index[labels])
+            places = pack.index[labels]
+            before = self._before(self.learn, places)
             losses = head_losses(
-                [
-                    self.draft.products(self.draft.read(output[labels - 2 - step]), before)
-                    for step, output in enumerate(outputs)
-                ],
-                self.known.states(pack.index[labels]),
+                [self.draft.products(self.draft.read(outputs[step]), before) for step in some],
+                self.known.states(places),
                 self.known.kept,
                 torch.zeros(len(labels), dtype=torch.int64, device=self.target.device),
-                [settings.objective] * settings.ttt_length,
+                [self.settings.objective] * len(some),
             )
-            (losses @ losses.new_tensor(settings.weights) / total).backward()
-            sums += losses.detach()
-        learnt = max(1, total - outside)
-        of_confidence = [] if self.draft.confidence is None else (confident / total).tolist()
-        return [loss / learnt for loss in sums.tolist()], of_confidence, total, outside
+            found.append(losses)
+        return torch.cat(found)
 
     @torch.no_grad()
     def measure(self, steps: int | None = None) -> Measured:
@@ -245,7 +293,7 @@ class DrafterTrainer:
             places = pack.index[pack.labels]
             inside, mass = self.check_known.of(places)
             before = self._before(self.check, places)
-            outputs = self._outputs(self.check, pack, steps)
+            outputs = self._predictions(self.check, pack, [pack.labels] * steps)
             right = torch.zeros((steps, len(pack.index)), dtype=torch.bool)  # by row
             known = torch.zeros_like(right)
             for some in torch.arange(len(places)).split(CHUNK):
@@ -255,13 +303,13 @@ class DrafterTrainer:
                 p = (teacher - mass[some].to(teacher.device).unsqueeze(1)).exp()
                 for step, output in enumerate(outputs):
                     at = pack.labels[some] - 2 - step
-                    log_q = F.log_softmax(self.draft.logits(output[at], before[some]).float(), dim=-1)
+                    log_q = F.log_softmax(self.draft.logits(output[some], before[some]).float(), dim=-1)
                     hits = (log_q.argmax(-1) == best).cpu() & inside[some]
                     right[step, at], known[step, at] = hits, True
                     shares = torch.minimum(p, log_q.exp()).sum(-1)
                     found = [hits.sum(), shares.sum(), (log_p.exp() * (log_p - log_q)).sum()]
                     if confidence is not None:
-                        found.append((confidence.chance(self.draft.read(output[at])) - shares).abs().sum())
+                        found.append((confidence.chance(self.draft.read(output[some])) - shares).abs().sum())
                     sums[:, step] += torch.tensor([float(one) for one in found], dtype=torch.float64)
             whole = known.all(0)
             accepted += int(right[:, whole].long().cumprod(0).sum())
