@@ -63,7 +63,7 @@ def test_texts_that_agree_leave_no_noise_and_texts_that_differ_do(share, capacit
 
 def test_each_line_of_the_log_has_it():
     lines = []
-    learner, drafter = learner_on(enumerable(), "translator", log=lines.append, draft="sample", fast_batch=4)
+    learner, drafter = learner_on(enumerable(), "translator", log=lines.append, draft="sample", fast_batch=2)
     decode(learner, drafter, [PROMPT, PROMPT[:3]], 30)
     rows = [json.loads(line) for line in lines]
     assert len(rows) > 2
