@@ -15,7 +15,7 @@ from selfdraft.training import saved
 from selfdraft.training.saved import Saving
 
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3, 5, 8, 9, 7]] * 2
-COMMON = {"fast_batch": 2, "draft": "sample", "max_new_tokens": 8, "learning_rate": 0.01, "evaluate_every": 2}
+COMMON = {"fast_batch": 1, "draft": "sample", "max_new_tokens": 8, "learning_rate": 0.01, "evaluate_every": 2}
 SHARES = {
     "head": {"capacity": "translator", "layer": 2},
     "split": {"capacity": "lora", "layer": 2, "share": "split", "amount": 0.1},
@@ -24,7 +24,7 @@ SHARES = {
 }
 
 
-def die(*given):
+def die(*given, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -56,7 +56,7 @@ def serve(share, folder, moment, count):
         saved.os = SimpleNamespace(fsync=nth(count, os.fsync))
     elif moment == "update":
         learner._update = nth(count, learner._update)
-    elif moment == "caches anew":
+    elif moment == "put to use":
         learner.pair.publish = nth(count, learner.pair.publish)
     OnlineRun(learner, PROMPTS, frozenset(), dict).go(Saving(folder / "state.safetensors", {"share": share}, steps=1))
     tensors = {str(place): tensor.detach() for place, tensor in enumerate(learner.parameters)}
