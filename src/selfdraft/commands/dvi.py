@@ -227,7 +227,7 @@ def stream_of(
     longest = target.config.max_positions if settings.share == "head" else target.one_range
     room = longest - settings.max_new_tokens - settings.gamma
     prompts = stream(args.data, room, settings.seed, settings.prompts, "--data")
-    of_stream = [[read_name(args.data), len(prompts)]]
+    of_stream: list[list[Any]] = [[read_name(args.data), len(prompts)]]
     if args.then is not None:
         more = stream(args.then, room, settings.seed, 0, "--then")[: len(prompts)]
         prompts, of_stream = prompts + more, [*of_stream, [read_name(args.then), len(more)]]

@@ -9,12 +9,12 @@ from selfdraft.statistics.online import DRIFT
 
 def looks_of(evaluations: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
     """Each of the run's evaluations with its estimates, by a bootstrap over prompts, of drift over conversations."""
-    bootstrap, rows = Bootstrap(seed=seed), []
+    bootstrap = Bootstrap(seed=seed)
+    rows: list[dict[str, Any]] = []
     for evaluation in evaluations:
         place = str(evaluation["prompts"])
-        row = _columns(
-            "accepted_mean", bootstrap.estimate(_ratio, _sums(evaluation, "by_prompt"), ("dvi", place), "prompts")
-        )
+        found = bootstrap.estimate(_ratio, _sums(evaluation, "by_prompt"), ("dvi", place), "prompts")
+        row = _columns("accepted_mean", found)
         if "by_conversation" in evaluation:  # how far the verifier is from the base model
             texts, where = _sums(evaluation, "by_conversation"), ("dvi", "drift", place)
             for name, statistic in DRIFT.items():
