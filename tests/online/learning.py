@@ -46,13 +46,13 @@ def decode(learner, drafter, prompts, new, seed=0, gamma=None, ends=frozenset())
     )
 
 
-def served(path, prompts, learner_of, stopped_at=None):
+def served(path, prompts, learner_of, stopped_at=None, measure=dict):
     """The learner of a stream of prompts, stopped once if asked, and taken up from its state by another one."""
     for stop_at in (stopped_at, None) if stopped_at else (None,):
         learner = learner_of()
         stop = SimpleNamespace(is_set=lambda learner=learner, at=stop_at: learner.position == at)
         try:
-            OnlineRun(learner, prompts, frozenset(), dict).go(Saving(path, {}), stop)
+            OnlineRun(learner, prompts, frozenset(), measure).go(Saving(path, {}), stop)
         except Stopped:
             assert stop_at
     return learner

@@ -173,6 +173,30 @@ def test_shared_leaves_both_adapters_and_the_model_that_they_make(study, capsys)
     assert "trained on another target" in capsys.readouterr().err
 
 
+def test_a_text_that_is_learnt_from_again_has_one_range_of_angles(study, capsys):
+    """With LongRoPE a longer text has other angles from its first token on than its beginning that is run again."""
+    config = json.loads((study / "target/config.json").read_text())
+    half = (config["hidden_size"] // config["num_attention_heads"]) // 2
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * half, "long_factor": [2.0] * half, "rope_theta": 1e4}
+    shutil.copytree(study / "target", study / "long")
+    rope["original_max_position_embeddings"] = 40
+    (study / "long/config.json").write_text(json.dumps(config | {"rope_parameters": rope}))
+    asked = without_capacity(study, "angles", "--share", "split", "--prompts", 1, "--target", study / "long")
+    assert main([*map(str, asked)]) == 2
+    error = capsys.readouterr().err
+    assert "the stream is empty" in error
+    assert "has at most 24 tokens" in error  # 40, less 12 new ones and 4 drafted
+    rope["original_max_position_embeddings"] = 400
+    (study / "long/config.json").write_text(json.dumps(config | {"rope_parameters": rope}))
+    dispatch_stage(*asked)
+
+
+def without_capacity(study, out, *more):
+    chosen = words(study, out, *more)
+    at = chosen.index("--capacity")
+    return chosen[:at] + chosen[at + 2 :]
+
+
 def without_layer(study, out, *more):
     chosen = words(study, out, *more)
     at = chosen.index("--exit-layer")
@@ -200,6 +224,14 @@ def without_layer(study, out, *more):
         ),
         (("--beta-kl", -1), "beta_kl: -1.0 is not a number ≥ 0"),
         (("--slow-every", -1), "slow_every: -1 is not a whole number ≥ 0"),
+        (("--slow-every", 4), "--slow-every: share shared alone uses it; this is share head, leave it out"),
+        (("--beta-kl", 1), "--beta-kl: share shared alone uses it; this is share head, leave it out"),
+        (
+            ("--share", "split", "--slow-learning-rate", 1e-6),
+            "--slow-learning-rate: share shared alone uses it; this is share split, leave it out",
+        ),
+        (("--rank", 4), "--rank: translator has none; low_rank_head and "),
+        (("--batch", 0), "batch: 0 is not a whole number ≥ 1"),
         (("--fast-batch", 0), "fast_batch: 0 is not a whole number ≥ 1"),
         (("--buffer", 0), "buffer: 0 is not a whole number ≥ 1"),
         (("--baseline-momentum", 1), "baseline_momentum: 1.0 is not a number in [0, 1)"),

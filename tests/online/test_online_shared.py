@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from online.learning import decode, learner_on, served
+from online.learning import PROMPT, decode, enumerable, learner_on, served
+from scipy.stats import chi2
 from tiny import tiny_target
 from tiny_llama import tiny_llama
 
@@ -69,6 +70,60 @@ def test_drafts_and_verifications_are_of_the_model_as_it_is():
 def test_keys_of_before_an_update_would_show(monkeypatch):
     monkeypatch.setattr(Session, "reread", lambda self: None)
     assert worst_difference() > 1e-2
+
+
+def surprise_after_an_update():
+    """How well the tokens after an update fit the model as it is then: p of χ² tests, one for each token before.
+
+    An update within the texts changes the verifier; from there on each token must be drawn from the new model's
+    distribution after the whole text, whatever drew what stands before it.
+    """
+    target = enumerable()
+    learner, drafter = learner_on(
+        target, "lora", 0, share="shared", draft="sample", temperature=1.0, fast_batch=800, buffer=48, replay=0.0,
+        slow_every=1, learning_rate=0.05, slow_learning_rate=0.05, objective="tv",
+    )  # fmt: skip
+    rows, renew, begun, sessions = 3000, drafter._renew_caches, [], []
+    start = drafter.start
+
+    def renewed():
+        renew()
+        begun[:] = [list(text) for text in sessions[-1].text]
+        learner.learns = False
+
+    def started(session):
+        sessions.append(session)
+        start(session)
+
+    drafter._renew_caches, drafter.start = renewed, started
+    found = decode(learner, drafter, [PROMPT] * rows, 7, gamma=2).tokens
+    assert learner.updates == 1
+    observed, expected, spread = torch.zeros(6, 6), torch.zeros(6, 6), torch.zeros(6, 6, 6)
+    texts = [[*PROMPT, *new] for new in found]
+    for length in {len(text) for text in begun}:
+        together = [row for row, text in enumerate(begun) if len(text) == length and len(texts[row]) > length + 1]
+        for end in (length, length + 1):
+            with torch.no_grad():
+                p = target(torch.tensor([texts[row][:end] for row in together]))[:, -1].softmax(-1)
+            for row, of_row in zip(together, p, strict=True):
+                before, token = texts[row][end - 1], texts[row][end]
+                observed[before, token] += 1
+                expected[before] += of_row
+                spread[before] += of_row.diag() - of_row.outer(of_row)
+    apart = (observed - expected)[:, :-1].double()
+    statistic = sum(
+        float(d @ torch.linalg.solve(s, d)) for d, s in zip(apart, spread[:, :-1, :-1].double(), strict=True)
+    )
+    return chi2.sf(statistic, 30)
+
+
+def test_sampled_text_is_distributed_as_the_adapted_models_own_after_an_update():
+    assert surprise_after_an_update() > 0.001
+
+
+def test_text_from_keys_of_before_an_update_is_not(monkeypatch):
+    monkeypatch.setattr(Session, "reread", lambda self: None)
+    assert surprise_after_an_update() < 1e-6
 
 
 @pytest.fixture(scope="module")

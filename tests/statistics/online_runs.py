@@ -9,7 +9,16 @@ STREAM = (("chats", 20), ("code", 10))
 
 
 def write_run(
-    folder, objective="composite", seed=0, rise=0.5, prompts=12, stream=STREAM, beside=(), looks=4, **settings
+    folder,
+    objective="composite",
+    seed=0,
+    rise=0.5,
+    prompts=12,
+    stream=STREAM,
+    beside=(),
+    looks=4,
+    trained=(4000, 9.5),
+    **settings,
 ):
     """One run; each look at the held-out prompts accepts `rise` / looks more a cycle than the one before."""
     rng = np.random.default_rng([seed, len(objective)])
@@ -22,15 +31,17 @@ def write_run(
     evaluations = [
         {"prompts": served * look // (looks - 1), "updates": 3 * look, "served_tokens": 60 * look, "tokens": 1000}
         | {"learning_s": 0.5 * look, "decoding_s": 4.0 * look, "seconds": 10.0 - 0.5 * look + 0.1 * seed}
+        | {"grad_square": 12.0 * look, "grad_variance": (3.0 + seed) * look**2}
         | {"by_prompt": by_prompt(1 + rise * look / (looks - 1))}
         for look in range(looks)
     ]
-    trained = {"training_tokens": 4000, "training_seconds": 9.5, "tokens": 1000, "seconds": 8.0}
+    exit_ = {"training_tokens": trained[0], "training_seconds": trained[1], "tokens": 1000, "seconds": 8.0}
     results = {
         "evaluations": evaluations,
+        "buffer_bytes": 9000,
         "stream": [list(part) for part in stream],
         "served": [[float(rng.poisson(3) + 1), 3, 12] for _ in range(served)],
-        "beside": [{"name": name, **trained, "by_prompt": by_prompt(1.2)} for name in beside],
+        "beside": [{"name": name, **exit_, "by_prompt": by_prompt(1.2)} for name in beside],
     }
     config = {"kind": "dvi", "drafter": folder.name, "layer": 14, "capacity": "translator", "initial": None}
     config |= {"dataset": stream[0][0], "seed": seed, "lossless_against": "base"}

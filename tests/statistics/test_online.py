@@ -76,6 +76,51 @@ def test_rows_are_a_line_an_objective_of_all_seeds(tmp_path):
     assert float(exit_["accepted_mean_low"]) < float(exit_["accepted_mean"]) < float(exit_["accepted_mean_high"])
 
 
+def test_the_noise_of_its_gradients_is_that_since_the_look_before(tmp_path):
+    """Three updates between two looks: 12 / 3 is the squared norm; the variances are (3, 4, 5) · (1, 3, 5) / 3."""
+    looks = [row for row in table(tmp_path, write_runs(tmp_path)) if row["part"] == "held_out"][:4]
+    assert [row["gradient_noise"] for row in looks[:1]] == [""]
+    assert [float(row["gradient_noise"]) for row in looks[1:]] == pytest.approx([1 / 3, 1, 5 / 3])
+    assert [float(row["gradient_variance"]) for row in looks[1:]] == pytest.approx([4 / 3, 4, 20 / 3])
+    assert float(looks[1]["gradient_noise_low"]) < 1 / 3 < float(looks[1]["gradient_noise_high"])
+    assert {row["buffer_bytes"] for row in looks} == {"9000"}
+
+
+@pytest.mark.parametrize(
+    ("part", "trained", "between"),
+    [
+        ("equal_data", (90, 9.5), (1, 2, 0.5)),  # looks after 60 and 120 tokens
+        ("equal_data", (120, 9.5), (1, 2, 1.0)),
+        ("equal_seconds", (4000, 0.125), (0, 1, 0.25)),  # after 0 and 0.5 s of learning
+    ],
+)
+def test_at_equal_budgets_it_stands_beside_the_exit_that_was_trained_before(tmp_path, part, trained, between):
+    folders = write_runs(tmp_path, trained=trained)
+    rows = [row for row in table(tmp_path, folders) if row["part"] == part]
+    assert [row["learner"] for row in rows] == ["composite", "none"]
+    runs = [json.loads((tmp_path / f"composite{seed}/results.json").read_text()) for seed in range(3)]
+    first, second, share = between
+
+    def accepted(by_prompt):
+        return sum(a for a, _ in by_prompt.values()) / sum(c for _, c in by_prompt.values())
+
+    found = [[accepted(look["by_prompt"]) for look in run["evaluations"]] for run in runs]
+    mean = np.mean([(1 - share) * each[first] + share * each[second] for each in found])
+    assert float(rows[0]["accepted_mean"]) == pytest.approx(mean)
+    beside = accepted(runs[0]["beside"][0]["by_prompt"])
+    assert float(rows[0]["over_trained"]) == pytest.approx(mean - beside)
+    assert float(rows[0]["over_trained_low"]) < mean - beside < float(rows[0]["over_trained_high"])
+    assert float(rows[0]["tokens" if part == "equal_data" else "learning_s"]) in trained
+
+
+def test_a_budget_that_was_not_reached_is_told(tmp_path):
+    rows = [row for row in table(tmp_path, write_runs(tmp_path)) if row["part"].startswith("equal")]
+    assert [(row["part"], row["over_trained"], row["interval_note"]) for row in rows[:2]] == [
+        ("equal_data", "", "no estimate: a run ended at 180"),
+        ("equal_seconds", "", "no estimate: a run ended at 1.5"),
+    ]
+
+
 def test_a_stream_has_ten_pieces_of_each_data_set(tmp_path):
     rows = [row for row in table(tmp_path, write_runs(tmp_path)) if row["part"] == "stream"]
     ours = [row for row in rows if row["learner"] == "composite"]

@@ -7,14 +7,11 @@ from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.commands.options import add_dtype, add_origin, add_place
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-
     from selfdraft.models.exit import Exit
     from selfdraft.models.llama import Llama
     from selfdraft.online.learner import OnlineLearner
     from selfdraft.online.settings import OnlineSettings
+    from selfdraft.sequences import Prompt
 
 FILES = ("draft.safetensors", "config.json", "train_log.jsonl", "results.json", "lora_S/", "lora_D/", "target/")
 TRAINING = ("training_tokens", "training_seconds")  # of an exit that is measured beside it
@@ -30,6 +27,7 @@ OPTIONS = {  # of OnlineSettings, in the order of the help
     "gamma": "tokens drafted per cycle",
     "max_new_tokens": "longest answer",
     "temperature": "of the verification; 0 is greedy",
+    "batch": "prompts that are served at once, held-out ones too",
     "fast_batch": "an update after so many accepted tokens, or 8 times as many decided ones",
     "slow_every": "of share shared: updates from one to the next that adapts the layers behind the exit too; 0: none",
     "beta_kl": "of share shared: what their divergence from the base model counts for",
@@ -70,6 +68,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in OPTIONS.items():
         default = defaults[name]
         kind = float if default is None else type(default)
+        if name in BY_HAND:  # whether it was asked for must be known
+            text, default = f"{text} (default: {default:g})", None
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=text)
     parser.add_argument(
         "--then", metavar="DATA", help="other data: the stream goes on with their prompts, as many at most"
@@ -98,42 +98,27 @@ def run(args: argparse.Namespace) -> None:
     from selfdraft.commands.train import Asked, following, log_beside, log_in, terminated
     from selfdraft.errors import StudyError
     from selfdraft.files import whole_folder, write_json
-    from selfdraft.models.exit import draft_step_bytes, exit_of, load_exit, save_exit, target_identity
-    from selfdraft.models.lora import LoraLayers
-    from selfdraft.models.peft_files import save_peft
+    from selfdraft.models.exit import load_exit, target_identity
     from selfdraft.models.runtime import start
     from selfdraft.online.held_out import measured
     from selfdraft.online.learner import Broken, OnlineLearner
+    from selfdraft.online.left import leave
     from selfdraft.online.pair import Pair
     from selfdraft.online.run import OnlineRun
-    from selfdraft.online.settings import OnlineSettings
-    from selfdraft.online.stream import stream
     from selfdraft.provenance import is_dirty
     from selfdraft.provenance.surroundings import machine, packages
-    from selfdraft.sequences import check_room, read_name, read_prompts, read_sequences
+    from selfdraft.sequences import read_sequences
     from selfdraft.sources.chat import ChatTokenizer
     from selfdraft.training.interruption import Stopped
     from selfdraft.training.saved import Saving
     from selfdraft.training.trackers import all_of
 
-    settings = OnlineSettings(**{name: getattr(args, name) for name in OPTIONS})
-    if args.save_minutes < 0 or args.save_prompts < 0 or args.held_out_prompts < 0:
-        raise StudyError("--save-minutes, --save-prompts, --held-out-prompts: a number ≥ 0 is right")
+    settings = asked_settings(args)
     target = start(args.target, args.dtype, args.device, args.threads)
     ends = frozenset(ChatTokenizer.from_folder(args.target).eos_ids)
     draft = first_draft(args, settings, target)
-    new = settings.max_new_tokens + settings.gamma
-    room = target.config.max_positions - new
-    prompts = stream(args.data, room, settings.seed, settings.prompts, "--data")
-    of_stream = [[read_name(args.data), len(prompts)]]
-    if args.then is not None:
-        more = stream(args.then, room, settings.seed, 0, "--then")[: len(prompts)]
-        prompts, of_stream = prompts + more, [*of_stream, [read_name(args.then), len(more)]]
-    held_out = read_prompts(args.data)
-    if args.held_out_prompts > len(held_out):
-        raise StudyError(f"--held-out-prompts: {args.held_out_prompts} asked, {args.data} has {len(held_out)}")
-    held_out = held_out[: args.held_out_prompts or None]
-    check_room(held_out, new, target.config.max_positions, args.data)
+    prompts, of_stream = stream_of(args, settings, target)
+    held_out = held_out_of(args, settings, target)
     drifting = read_sequences(args.data, "held_out") if settings.share == "shared" else None
     if drifting is not None and args.beside:
         raise StudyError("--beside: does not go with share shared, which verifies with another model than theirs")
@@ -154,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
     }
 
     def measured_of(exit_: "Exit") -> dict[str, Any]:
-        how = (settings.gamma, settings.max_new_tokens, settings.seed, ends)
+        how = (settings.gamma, settings.max_new_tokens, settings.seed, ends, settings.batch)
         return measured(target, exit_, held_out, learner.policy, *how)
 
     def measure() -> dict[str, Any]:
@@ -184,37 +169,19 @@ def run(args: argparse.Namespace) -> None:
             {"name": Path(name).name, **{key: others[name][1].get(key) for key in TRAINING}, **measured_of(found)}
             for name, found in packed.items()
         ]
-        saved, name, verified_by = draft, Path(args.target).name, {"target": identity}
-        parameters = sum(tensor.numel() for tensor in draft.named_tensors().values())
-        if isinstance(draft.body, LoraLayers):
-            save_peft(draft.body, target.config, folder / "lora_S", name)
-        if pair.verifier is not None:
-            deep, first = pair.verifier.deep, pair.verifier.first
-            save_peft(deep, target.config, folder / "lora_D", name, first)
-            parameters += sum(tensor.numel() for tensor in deep.named_tensors().values())
-            pair.verifier.save_target(Path(args.target), folder / "target")
-            verified_by = {"target": identity_of(folder / "target", target.dtype), "base": identity}
-            saved = exit_of(target, draft.layer, "norm", draft.named_tensors())  # on the adapted layers
-        save_exit(saved, folder, torch.float32)
         config: dict[str, Any] = {
             "kind": "dvi",
             "drafter": args.name,
-            "layer": draft.layer,
             "T": 1.0,
-            "capacity": saved.capacity,
             "objective": settings.objective,
             "share": settings.share,
-            "lossless_against": "base" if pair.verifier is None else "adapted",
             "seed": settings.seed,
             "dataset": args.dataset,
-            "trained_parameters": parameters,
-            "trained_bytes": 2 * parameters,
-            "draft_step_bytes": draft_step_bytes(pair.serving, target),
+            **leave(folder, pair, Path(args.target)),
             "training_tokens": learner.tokens,
             "training_seconds": round(learner.spent["learning_s"], 3),
             "initial": args.initial,
             "online": settings.as_json(),
-            **verified_by,
             "commit": args.commit,
             "config_hash": args.config_hash,
             "torch": torch.__version__,
@@ -231,10 +198,60 @@ def run(args: argparse.Namespace) -> None:
         raise StudyError(f"{broken}; {args.out_dir} has the draft as it was before")
 
 
+def asked_settings(args: argparse.Namespace) -> "OnlineSettings":
+    """The settings that the options say. Raises StudyError for one that the share has no use for, or that is wrong."""
+    from selfdraft.errors import StudyError
+    from selfdraft.online.settings import OnlineSettings
+
+    settings = OnlineSettings(**{name: found for name in OPTIONS if (found := getattr(args, name)) is not None})
+    for name in BY_HAND:
+        if getattr(args, name) is not None and settings.share != "shared":
+            option = name.replace("_", "-")
+            raise StudyError(f"--{option}: share shared alone uses it; this is share {settings.share}, leave it out")
+    if args.save_minutes < 0 or args.save_prompts < 0 or args.held_out_prompts < 0:
+        raise StudyError("--save-minutes, --save-prompts, --held-out-prompts: a number ≥ 0 is right")
+    return settings
+
+
+def stream_of(
+    args: argparse.Namespace, settings: "OnlineSettings", target: "Llama"
+) -> tuple[list[list[int]], list[list[Any]]]:
+    """The prompts to serve, and [name, prompts] of each data set that they are of.
+
+    Where texts are run again to learn from them, none is so long that its angles would be others than those of the
+    part that is run again (LongRoPE).
+    """
+    from selfdraft.online.stream import stream
+    from selfdraft.sequences import read_name
+
+    longest = target.config.max_positions if settings.share == "head" else target.one_range
+    room = longest - settings.max_new_tokens - settings.gamma
+    prompts = stream(args.data, room, settings.seed, settings.prompts, "--data")
+    of_stream: list[list[Any]] = [[read_name(args.data), len(prompts)]]
+    if args.then is not None:
+        more = stream(args.then, room, settings.seed, 0, "--then")[: len(prompts)]
+        prompts, of_stream = prompts + more, [*of_stream, [read_name(args.then), len(more)]]
+    return prompts, of_stream
+
+
+def held_out_of(args: argparse.Namespace, settings: "OnlineSettings", target: "Llama") -> list["Prompt"]:
+    """The prompts to look at. Raises StudyError if there are fewer, or one does not fit into the context."""
+    from selfdraft.errors import StudyError
+    from selfdraft.sequences import check_room, read_prompts
+
+    held_out = read_prompts(args.data)
+    if args.held_out_prompts > len(held_out):
+        raise StudyError(f"--held-out-prompts: {args.held_out_prompts} asked, {args.data} has {len(held_out)}")
+    held_out = held_out[: args.held_out_prompts or None]
+    check_room(held_out, settings.max_new_tokens + settings.gamma, target.config.max_positions, args.data)
+    return held_out
+
+
 def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "Llama") -> "Exit":
     """The exit that starts to learn. Raises StudyError for a wrong layer or capacity, or not that of --initial."""
     import torch
 
+    from selfdraft.capacities import RANKS
     from selfdraft.errors import StudyError
     from selfdraft.models.exit import check_capacity, check_layer, load_exit, untrained_exit
     from selfdraft.online.settings import SHARES
@@ -261,6 +278,8 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
         check_capacity(capacity, "--capacity")
         if args.rank is not None and args.rank < 1:
             raise StudyError(f"--rank: {args.rank} is not ≥ 1")
+        if args.rank is not None and capacity not in RANKS:
+            raise StudyError(f"--rank: {capacity} has none; {' and '.join(RANKS)} have, leave it out")
         ranks = {} if args.rank is None else {capacity: args.rank}
         draft = untrained_exit(target, args.exit_layer, capacity, torch.float32, ranks, settings.seed)
     if draft.capacity not in SHARES[settings.share]:
@@ -272,62 +291,21 @@ def first_draft(args: argparse.Namespace, settings: "OnlineSettings", target: "L
 
 
 def results_of(learner: "OnlineLearner") -> dict[str, Any]:
-    """What the run found: each evaluation with its interval, the gain from the first to the last, paired by prompt,
-    and what the learning cost."""
-    from selfdraft.statistics.bootstrap import Bootstrap, Estimate
-    from selfdraft.statistics.online import DRIFT
+    """What the run found, as results.json has it."""
+    from selfdraft.statistics.one_run import cost_of, gain_of, looks_of
 
-    bootstrap = Bootstrap(seed=learner.settings.seed)
-
-    def columns(name: str, found: Estimate) -> dict[str, Any]:
-        return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high, f"{name}_note": found.note}
-
-    def sums(evaluation: dict[str, Any]) -> list[list[int]]:
-        """Accepted tokens and cycles, by prompt."""
-        return [list(column) for column in zip(*evaluation["by_prompt"].values(), strict=True)]
-
-    rows = []
-    for evaluation in learner.evaluations:
-        found = bootstrap.estimate(
-            lambda accepted, cycles: accepted / cycles, sums(evaluation), ("dvi", str(evaluation["prompts"])), "prompts"
-        )
-        row = columns("accepted_mean", found)
-        if "by_conversation" in evaluation:  # how far the verifier is from the base model
-            texts = [list(column) for column in zip(*evaluation["by_conversation"].values(), strict=True)]
-            where = ("dvi", "drift", str(evaluation["prompts"]))
-            for name, statistic in DRIFT.items():
-                row |= columns(name, bootstrap.estimate(statistic, texts, where, "conversations"))
-        rows.append(row | evaluation)
-    first, last = learner.evaluations[0], learner.evaluations[-1]
-    gain = bootstrap.estimate(
-        lambda after, cycles, before, cycles_before: after / cycles - before / cycles_before,
-        [*sums(last), *sums(first)],
-        ("dvi", "gain"),
-        "prompts",
-    )
-    spent = learner.spent
-    saved = first["seconds"] / first["tokens"] - last["seconds"] / last["tokens"]  # seconds a token
+    seed, first, last = learner.settings.seed, learner.evaluations[0], learner.evaluations[-1]
     return {
         "updates": learner.updates,
         "prompts": learner.position,
         "tokens": learner.tokens,
-        **columns("accepted_mean_gain", gain),
-        **{name: round(seconds, 3) for name, seconds in spent.items()},
-        "learning_of_decoding": round(spent["learning_s"] / spent["decoding_s"], 4) if spent["decoding_s"] else None,
-        "break_even_tokens": round(spent["learning_s"] / saved) if saved > 0 else None,
+        **gain_of(first, last, seed),
+        **cost_of(first, last, learner.spent),
         "buffer_records": learner.buffer.capacity,
         "buffer_bytes": learner.buffer.bytes,
-        "evaluations": rows,
+        "evaluations": looks_of(learner.evaluations, seed),
         "served": learner.served,
     }
-
-
-def identity_of(folder: "Path", dtype: "torch.dtype") -> dict[str, Any]:
-    """What a checkpoint remembers of the target in a folder."""
-    from selfdraft.models.exit import target_identity
-    from selfdraft.models.llama import load_target
-
-    return target_identity(load_target(folder, dtype))
 
 
 def digest_of(checkpoint: str | None) -> str | None:

@@ -27,5 +27,8 @@ def run(args: argparse.Namespace) -> None:
     told = {"commit": args.commit, "config_hash": args.config_hash}
     write_results(args.out, [*COLUMNS, *told], [row | told for row in rows])
     for row in rows:
-        if row["part"] != "stream":
+        if row["part"] in ("held_out", "beside"):
             print(f"{row['learner']}: {row['accepted_mean']} accepted after {row.get('prompts', '-')} prompts")
+        elif row["part"] != "stream":
+            found = row.get("over_trained") or row["interval_note"]
+            print(f"{row['learner']}, {row['part'].replace('_', ' ')} as the exit trained before: {found} over it")

@@ -175,6 +175,11 @@ class Llama(nn.Module):
             ):
                 self.register_buffer(prefix + name, table.to(like.device, like.dtype), persistent=False)
 
+    @property
+    def one_range(self) -> int:
+        """The longest text whose angles are those of all its beginnings; with LongRoPE shorter than the context."""
+        return self._short_up_to or self.config.max_positions
+
     def reach(self, longest: int) -> None:
         """Say how long the texts of the steps to come will be at the end: with LongRoPE the angles depend on it.
 

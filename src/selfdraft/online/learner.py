@@ -13,6 +13,7 @@ from selfdraft.decoding.policy import Policy
 from selfdraft.errors import StudyError
 from selfdraft.models.llama import Llama
 from selfdraft.online.buffer import Buffer
+from selfdraft.online.noise import gradients_of, halves_of, variance
 from selfdraft.online.objectives import Seen, chosen, losses_of, slow
 from selfdraft.online.pair import Pair
 from selfdraft.online.records import Records
@@ -40,13 +41,14 @@ class OnlineLearner(Optimised):
         position: prompts of the stream that are done; tokens: new ones in their answers; sequences: texts begun;
         served: [accepted draft tokens, cycles, new tokens] of each prompt, where cycles could have accepted all
         gamma; spent: seconds; evaluations: what was measured, and when. (Whoever runs the stream keeps these.)
+        gradients: sums over updates: of the squared norm of the gradient, and of its variance.
         texts: the tokens of each text that the buffer has records of, by its number (as a string, as JSON has it); kept
         only where gradients need them.
     """
 
     numbers = (
-        *("updates", "baseline", "since", "position", "sequences", "tokens", "served", "spent", "evaluations"),
-        "texts",
+        *("updates", "baseline", "since", "position", "sequences", "tokens", "served", "spent", "gradients"),
+        *("evaluations", "texts"),
     )
 
     def __init__(self, pair: Pair, settings: OnlineSettings, log: Callable[[str], object]) -> None:
@@ -70,6 +72,7 @@ class OnlineLearner(Optimised):
         self.position = self.sequences = self.tokens = 0
         self.served: list[list[int]] = []
         self.spent = {"decoding_s": 0.0, "learning_s": 0.0}
+        self.gradients = {"grad_square": 0.0, "grad_variance": 0.0}
         self.evaluations: list[dict[str, Any]] = []
         self.texts: dict[str, list[int]] = {}
         self.keep(0)
@@ -104,7 +107,7 @@ class OnlineLearner(Optimised):
         slots = torch.cat((fresh, replayed))
         records = buffer.read(slots)
         weights = weights_of(settings.objective, settings.mixture, self.updates)
-        losses, entropy, log_policy = self._gradients(records, dict(weights))
+        losses, entropy, log_policy, noise = self._gradients(records, dict(weights))
         loss = sum(weights[name] * value for name, value in losses.items())
         norm = self._norm()
         slow_loss, whole = None, norm
@@ -117,6 +120,8 @@ class OnlineLearner(Optimised):
                 parameter.grad = None
             what = f"its loss is {both:g}" if not math.isfinite(both) else f"its gradient's norm is {whole:g}"
             raise Broken(f"update {self.updates + 1}: {what}; lower the learning rate")
+        self.gradients["grad_square"] += norm**2
+        self.gradients["grad_variance"] += noise or 0.0
         self.update(1.0)
         self.pair.publish(deep=slow_loss is not None)
         first = log_policy[: len(fresh)]
@@ -136,6 +141,7 @@ class OnlineLearner(Optimised):
             "reward": reward,
             "entropy": entropy,
             "grad_norm": norm,
+            "grad_variance": noise,
             "staleness": float(stale.mean()),
             "staleness_most": int(stale.max()),
             "records": len(slots),
@@ -157,15 +163,22 @@ class OnlineLearner(Optimised):
         found = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         return float(torch.nn.utils.get_total_norm(found)) if found else 0.0
 
-    def _gradients(self, records: Records, weights: dict[str, float]) -> tuple[dict[str, float], float, Tensor]:
+    def _gradients(
+        self, records: Records, weights: dict[str, float]
+    ) -> tuple[dict[str, float], float, Tensor, float | None]:
         """Each parameter's gradient of the weighted losses.
 
-        Returns the mean of each loss, the mean entropy of π, and log π of each record's token.
+        Returns the mean of each loss, the mean entropy of π, log π of each record's token, and the gradient's variance
+        (`noise.variance`), None for a single record.
         """
         settings, count = self.settings, len(records)
         whole = {name: float(records.reward.sum()) if name == "ce" else float(count) for name in weights}
         sums, entropy, log_policy = dict.fromkeys(weights, 0.0), 0.0, torch.empty(count)
-        for rows in self._parts(records):
+        halves = halves_of(records.sequence)
+        first: list[Tensor] = []
+        for place, rows in [(place, rows) for place, half in enumerate(halves) for rows in self._parts(records, half)]:
+            if place == 1 and not first:
+                first = gradients_of(self.parameters)
             part = records.at(rows)
             seen = Seen(
                 part,
@@ -186,12 +199,13 @@ class OnlineLearner(Optimised):
             with torch.no_grad():
                 entropy -= float((log_q.exp() * log_q).sum()) / count
                 log_policy[rows] = chosen(log_q, part).cpu()
-        return sums, entropy, log_policy
+        noise = variance(first, self.parameters, *map(len, halves)) if first else None
+        return sums, entropy, log_policy, noise
 
     def _slow_gradients(self, verifier: SharedVerifier, records: Records) -> float:
         """The gradient of the verifier's deeper layers; returns the mean loss, see `objectives.slow`."""
         mean = 0.0
-        for rows in self._parts(records):
+        for rows in self._parts(records, torch.arange(len(records))):
             part = records.at(rows)
             text = self._text_of(part)
             now, base = verifier.logits_in(text, part.position), verifier.base_logits_in(text, part.position)
@@ -200,13 +214,14 @@ class OnlineLearner(Optimised):
             mean += float(loss.detach())
         return mean
 
-    def _parts(self, records: Records) -> Iterator[Tensor]:
-        """Which records are computed together: some of them, or those of a text where its layers are run again."""
+    def _parts(self, records: Records, among: Tensor) -> Iterator[Tensor]:
+        """Which of the records at `among` are computed together: those of one text where its layers are run again."""
         if not self.pair.attends:
-            yield from torch.arange(len(records)).split(ROWS)
+            yield from among.split(ROWS)
             return
-        for sequence in records.sequence.unique().tolist():
-            yield from (records.sequence == sequence).nonzero()[:, 0].split(ROWS)
+        of_text = records.sequence[among]
+        for sequence in of_text.unique().tolist():
+            yield from among[of_text == sequence].split(ROWS)
 
     def _draft_logits(self, part: Records) -> Tensor:
         """The student's logits `[records, vocab]`, of the states that were kept or in the context of their text."""

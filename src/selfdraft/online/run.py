@@ -41,13 +41,13 @@ class OnlineRun:
         else:
             self._evaluate()
         bar = tqdm(total=total, initial=learner.position, unit="prompt", desc=f"dvi {settings.objective}", disable=None)
-        for prompt in self.prompts[learner.position :]:
-            self._serve(list(prompt))
-            learner.position += 1
-            bar.update()
-            if learner.position == total or (
-                settings.evaluate_every and learner.position % settings.evaluate_every == 0
-            ):
+        while learner.position < total:
+            look = self._next_look()
+            prompts = self.prompts[learner.position : min(look, learner.position + settings.batch)]
+            self._serve([list(prompt) for prompt in prompts])
+            learner.position += len(prompts)
+            bar.update(len(prompts))
+            if learner.position == look:
                 self._evaluate()
             stopping = stop is not None and stop.is_set() and learner.position < total
             if saving is not None and learner.position < total and (stopping or saving.due(learner.position)):
@@ -58,14 +58,19 @@ class OnlineRun:
                 raise Stopped(learner.position, saving is not None)
         bar.close()
 
-    def _serve(self, prompt: list[int]) -> None:
-        """One answer."""
+    def _next_look(self) -> int:
+        """After how many prompts of the stream the next evaluation comes: no batch is served across it."""
+        every, total = self.learner.settings.evaluate_every, len(self.prompts)
+        return min(total, (self.learner.position // every + 1) * every) if every else total
+
+    def _serve(self, prompts: list[list[int]]) -> None:
+        """An answer to each, all at once."""
         learner, settings, timings = self.learner, self.learner.settings, Timings()
-        before, accepted, whole, tokens = learner.spent["learning_s"], 0, 0, learner.tokens
+        before, served = learner.spent["learning_s"], [[0, 0, 0] for _ in prompts]
         for cycle in cycles(
             learner.target,
             self.drafter,
-            [prompt],
+            prompts,
             learner.policy,
             settings.gamma,
             settings.max_new_tokens,
@@ -74,13 +79,16 @@ class OnlineRun:
             timings=timings,
         ):
             learner.tokens += len(cycle.tokens)
+            of_prompt = served[cycle.row]
+            of_prompt[2] += len(cycle.tokens)
             if not cycle.cut:
-                accepted, whole = accepted + cycle.accepted, whole + 1
-        learner.served.append([accepted, whole, learner.tokens - tokens])
+                of_prompt[0], of_prompt[1] = of_prompt[0] + cycle.accepted, of_prompt[1] + 1
+        learner.served += served
         learner.spent["decoding_s"] += timings.decode_s - (learner.spent["learning_s"] - before)
 
     def _evaluate(self) -> None:
         learner = self.learner
         at: dict[str, Any] = {"prompts": learner.position, "updates": learner.updates, "served_tokens": learner.tokens}
         at |= {name: round(seconds, 3) for name, seconds in learner.spent.items()}
+        at |= learner.gradients
         learner.evaluations.append(at | self.measure())

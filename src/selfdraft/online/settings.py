@@ -14,7 +14,7 @@ SHARES = {
 }  # and their capacities
 SLOW = ("slow_every", "beta_kl", "slow_learning_rate")
 DRAFTS = ("argmax", "sample")
-COUNTS = ("gamma", "max_new_tokens", "fast_batch", "buffer")
+COUNTS = ("gamma", "max_new_tokens", "batch", "fast_batch", "buffer")
 MAY_BE_0 = ("slow_every", "warmup", "evaluate_every", "prompts", "seed")
 
 
@@ -29,6 +29,7 @@ class OnlineSettings:
             runs the target's own layers, and the output is the base model's. `shared`: LoRA on all of the target's
             layers, which draft and verify: the output is the adapted model's.
         draft: how tokens are proposed while learning: the draft's best one, or one drawn from it.
+        batch: prompts that are served at once, of the stream and of held-out text. One batch is served to its end.
         fast_batch: an update after so many accepted tokens, or after 8 times as many decided ones.
         buffer: records kept; replay: older records of an update, for each fresh one.
         slow_every: of share shared: updates from one to the next that steps the layers behind the exit too; 0: none.
@@ -48,6 +49,7 @@ class OnlineSettings:
     gamma: int = 4
     max_new_tokens: int = 64
     temperature: float = 0.0
+    batch: int = 1
     fast_batch: int = 32
     buffer: int = 2048
     replay: float = 1.0

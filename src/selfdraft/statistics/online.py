@@ -10,6 +10,7 @@ its own: there the spread between seeds is all.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,15 @@ from selfdraft.statistics.tables import cell, note, number_text
 Floats = npt.NDArray[np.float64]
 WINDOWS = 10  # of each data set of a stream
 TEXTS = ("learner", "objective", "share", "lossless_against", "draft", "capacity", "part", "dataset")
-SIZES = ("layer", "seeds", "prompts", "updates", "tokens")
+SIZES = ("layer", "seeds", "prompts", "updates", "tokens", "buffer_bytes")
 DRIFT: dict[
     str, Callable[..., Any]
 ] = {  # of Σ labels, Σ KL to the base model in nats, Σ −log p(label), by conversation
     "drift_kl": lambda labels, kl, ce: kl / labels,
     "perplexity": lambda labels, kl, ce: np.exp(ce / labels),
 }
-ESTIMATES = ("accepted_mean", "gain", "over_trained", "saved_ms", "break_even_tokens", *DRIFT)
-TIMES = ("learning_s", "decoding_s", "learning_of_decoding")
+ESTIMATES = ("accepted_mean", "gain", "over_trained", "saved_ms", "break_even_tokens", "gradient_noise", *DRIFT)
+TIMES = ("learning_s", "decoding_s", "learning_of_decoding", "gradient_variance")
 COLUMNS = [*TEXTS, *SIZES, *with_intervals(ESTIMATES), *TIMES, "interval_note"]
 
 
@@ -155,7 +156,10 @@ def online_rows(runs: Sequence[Run], confidence: float) -> list[dict[str, str]]:
         told = {"learner": name, "lossless_against": first["lossless_against"]}
         told |= {key: str(first["online"][key]) for key in ("objective", "share", "draft")}
         told |= {"capacity": first["capacity"], "layer": str(first["layer"]), "seeds": str(len(group))}
-        rows += [told | {"part": "held_out"} | row for row in _held_out(group, compared(group, runs), confidence)]
+        trained = compared(group, runs)
+        rows += [told | {"part": "held_out"} | row for row in _held_out(group, trained, confidence)]
+        if trained is not None:
+            rows += [told | row for row in _equal(group, trained, confidence)]
         rows += [told | {"part": "stream"} | row for row in _stream(group, confidence)]
     return rows + [_beside(run, other, confidence) for run, other in trained_beside(runs).values()]
 
@@ -169,16 +173,19 @@ def trained_beside(runs: Sequence[Run]) -> dict[str, tuple[Run, Mapping[str, Any
     return found
 
 
-def compared(group: Sequence[Run], runs: Sequence[Run]) -> Floats | None:
-    """Accepted tokens and cycles `[2, 1, prompts]` of the first of `trained_beside` with the line's own prompts."""
+def compared(group: Sequence[Run], runs: Sequence[Run]) -> Mapping[str, Any] | None:
+    """The first of `trained_beside` that was measured on the line's own prompts."""
     prompts = list(group[0].results["evaluations"][0]["by_prompt"])
-    for _, other in trained_beside(runs).values():
-        if prompts == list(other["by_prompt"]):
-            return np.array(list(other["by_prompt"].values()), dtype=np.float64).T[:, None]
-    return None
+    return next((other for _, other in trained_beside(runs).values() if prompts == list(other["by_prompt"])), None)
 
 
-def _held_out(group: Sequence[Run], trained: Floats | None, confidence: float) -> Iterator[dict[str, str]]:
+def sums_of(trained: Mapping[str, Any], seeds: int) -> list[Floats]:
+    """Accepted tokens and cycles of an exit that was trained before, `[seeds, prompts]` each: the same of all seeds."""
+    of_prompts = np.array(list(trained["by_prompt"].values()), dtype=np.float64).T
+    return [np.broadcast_to(column, (seeds, len(column))) for column in of_prompts]
+
+
+def _held_out(group: Sequence[Run], trained: Mapping[str, Any] | None, confidence: float) -> Iterator[dict[str, str]]:
     before = np.stack([run.sums(0) for run in group], axis=1)
     for place, looks in enumerate(zip(*(run.results["evaluations"] for run in group), strict=True)):
         sums = np.stack([run.sums(place) for run in group], axis=1)  # [2, seeds, prompts]
@@ -191,7 +198,7 @@ def _held_out(group: Sequence[Run], trained: Floats | None, confidence: float) -
             of_text = list(np.stack(texts, axis=1))  # [3, seeds, conversations]
             found |= {name: crossed(statistic, of_text, confidence) for name, statistic in DRIFT.items()}
         if trained is not None:
-            beside = np.broadcast_to(trained, sums.shape)
+            beside = sums_of(trained, len(group))
             found["over_trained"] = crossed(lambda a, c, b, d: a / c - b / d, [*sums, *beside], confidence)
         at_first = [run.results["evaluations"][0] for run in group]
         saved = [
@@ -202,6 +209,9 @@ def _held_out(group: Sequence[Run], trained: Floats | None, confidence: float) -
         if place:
             found["saved_ms"] = over_seeds(saved, confidence)
             found["break_even_tokens"] = break_even(1e3 * mean["learning_s"], found["saved_ms"])
+        gradients = gradients_since(group, place)
+        if gradients is not None and gradients[0].all():
+            found["gradient_noise"] = over_seeds((gradients[1] / gradients[0]).tolist(), confidence)
         served = float(np.mean([look["served_tokens"] for look in looks]))
         decoding = float(np.mean([look["decoding_s"] for look in looks]))
         yield {
@@ -210,8 +220,65 @@ def _held_out(group: Sequence[Run], trained: Floats | None, confidence: float) -
             "tokens": number_text(served),
             "decoding_s": number_text(decoding),
             "learning_of_decoding": number_text(mean["learning_s"] / decoding) if decoding else "",
+            "gradient_variance": number_text(float(gradients[1].mean())) if gradients is not None else "",
+            "buffer_bytes": number_text(group[0].results["buffer_bytes"]),
             **_cells(found),
         }
+
+
+def gradients_since(group: Sequence[Run], place: int) -> Floats | None:
+    """Means over the updates between a look and the one before it, `[2, seeds]`: the squared norm of an update's
+    gradient, and its variance; None where none was made."""
+    found = []
+    for run in group:
+        before, now = run.results["evaluations"][max(0, place - 1)], run.results["evaluations"][place]
+        updates = now["updates"] - before["updates"]
+        if not updates:
+            return None
+        found.append([(now[key] - before[key]) / updates for key in ("grad_square", "grad_variance")])
+    return np.array(found, dtype=np.float64).T
+
+
+def _equal(group: Sequence[Run], trained: Mapping[str, Any], confidence: float) -> Iterator[dict[str, str]]:
+    """The line beside an exit that was trained before, when it had served as many tokens as that was trained on, and
+    when it had learnt for as many seconds: acceptance in a straight line between the looks before and after.
+
+    A line that ended before has no estimate there.
+    """
+    seeds = len(group)
+    for part, key, most in (
+        ("equal_data", "served_tokens", float(trained["training_tokens"])),
+        ("equal_seconds", "learning_s", float(trained["training_seconds"])),
+    ):
+        spent = [[float(look[key]) for look in run.results["evaluations"]] for run in group]
+        row = {"part": part, "dataset": str(group[0].config["dataset"])}
+        row["tokens" if key == "served_tokens" else key] = number_text(most)
+        ended = min(each[-1] for each in spent)
+        if ended < most or len(spent[0]) < 2:
+            yield row | {"interval_note": f"no estimate: a run ended at {ended:g}"}
+            continue
+        places = [max(1, next(at for at, value in enumerate(each) if value >= most)) for each in spent]
+        share = np.array(
+            [(most - each[at - 1]) / (each[at] - each[at - 1]) for each, at in zip(spent, places, strict=True)]
+        )
+        before = np.stack([run.sums(at - 1) for run, at in zip(group, places, strict=True)], axis=1)
+        after = np.stack([run.sums(at) for run, at in zip(group, places, strict=True)], axis=1)
+        looks, beside = [*before, *after], sums_of(trained, seeds)
+        found = {
+            "accepted_mean": crossed(partial(_between, share), looks, confidence),
+            "over_trained": crossed(partial(_between_over, share), [*looks, *beside], confidence),
+        }
+        yield row | _cells(found)
+
+
+def _between(share: Floats, a: Floats, c: Floats, b: Floats, d: Floats) -> Floats:
+    """From a/c to b/d, each seed its own share of the way."""
+    weight = share if a.ndim == 1 else share[:, None]
+    return (1 - weight) * a / c + weight * b / d
+
+
+def _between_over(share: Floats, a: Floats, c: Floats, b: Floats, d: Floats, e: Floats, f: Floats) -> Floats:
+    return _between(share, a, c, b, d) - e / f
 
 
 def break_even(spent_ms: float, saved: Estimate) -> Estimate:
