@@ -61,7 +61,7 @@ class Warm:
         """As `subprocess.run` of the command with both outputs captured."""
         process = self.start(words, folder, **variables)
         try:
-            stdout, stderr = process.communicate(timeout=900)
+            stdout, stderr = process.communicate(timeout=3600)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -65,7 +66,8 @@ def start(words):
 
 
 def kill(process, how=signal.SIGKILL):
-    os.killpg(process.pid, how)
+    with suppress(ProcessLookupError):  # it has ended by itself just now
+        os.killpg(process.pid, how)
     return process.communicate(timeout=60)
 
 

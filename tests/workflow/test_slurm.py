@@ -1,4 +1,4 @@
-"""The study on a real SLURM of one node: from its sources to its figures, with a training that is ended every way."""
+"""The study on a real SLURM of one node: from its sources to its figures, and a training that is ended every way."""
 
 import csv
 import json
@@ -208,15 +208,14 @@ def without_draft(uninterrupted, study):
 
 @pytest.fixture(scope="module")
 def finished(slurm, study_at, tmp_path_factory):
-    """A study made on the cluster, and the jobs that SLURM ran for it; one of its trainings is ended in every way."""
+    """A study made on the cluster, and the jobs that SLURM ran for it."""
     if slurm.accounting and not os.environ.get("SELFDRAFT_ALL_OF_SLURM"):
         pytest.skip("made once, without an accounting database; SELFDRAFT_ALL_OF_SLURM=1 makes it with one too")
     study = study_at(tmp_path_factory.mktemp("on_slurm") / "study")
-    prepare(study, ("shards", 2), LONG)
-    profile_for(study, slurm, train={"save_steps": 5})
-    # the executor (2.8) does not know sacct's word for a cancelled job
-    study.ends = [end for end in ENDS if not (slurm.accounting and end is cancel)]
-    made_though_ended(study, study.ends, "all_figures")
+    prepare(study, ("shards", 2))
+    profile_for(study, slurm)
+    done = on_cluster(study, "all_figures")
+    assert done.returncode == 0, done.stdout + done.stderr
     return study, [job for job in jobs() if job["WorkDir"] == str(study.folder)]
 
 
@@ -266,20 +265,18 @@ def goes_on_to_the_same(study, uninterrupted):
     assert not (study / STATE).exists()
 
 
-def test_a_training_that_is_ended_in_every_way_is_submitted_again_and_gives_the_same_tensors(finished, uninterrupted):
-    study, ran = finished
-    ended = sorted(job["JobState"] for job in ran if job["JobState"] != "COMPLETED")
-    assert ended == sorted(ENDS[end] for end in study.ends)
-    assert all("rule_train" in job["Comment"] for job in ran if job["JobState"] != "COMPLETED")
-    goes_on_to_the_same(study, uninterrupted)
-
-
-def test_with_an_accounting_database_too(slurm, uninterrupted, study_at, tmp_path):
-    if not slurm.accounting:
-        pytest.skip("a part of the whole study without one")
+def test_a_training_that_is_ended_in_every_way_is_submitted_again_and_gives_the_same_tensors(
+    slurm, uninterrupted, study_at, tmp_path
+):
+    """By its time limit, by scancel and by SIGKILL; with an accounting database by SIGKILL alone."""
+    ends = [kill] if slurm.accounting else list(ENDS)
     study = without_draft(uninterrupted, study_at(tmp_path / "study"))
     profile_for(study, slurm, train={"save_steps": 5})
-    made_though_ended(study, [kill], f"{DRAFT}/draft.safetensors")
+    made_though_ended(study, ends, f"{DRAFT}/draft.safetensors")
+    ran = [job for job in jobs() if job["WorkDir"] == str(study.folder)]
+    ended = sorted(job["JobState"] for job in ran if job["JobState"] != "COMPLETED")
+    assert ended == sorted(ENDS[end] for end in ends)
+    assert all("rule_train" in job["Comment"] for job in ran if job["JobState"] != "COMPLETED")
     goes_on_to_the_same(study, uninterrupted)
 
 
