@@ -19,7 +19,7 @@ def looks_of(evaluations: Sequence[Mapping[str, Any]], seed: int) -> list[dict[s
             texts, where = _sums(evaluation, "by_conversation"), ("dvi", "drift", place)
             for name, statistic in DRIFT.items():
                 row |= _columns(name, bootstrap.estimate(statistic, texts, where, "conversations"))
-        rows.append(row | evaluation)
+        rows.append({**row, **evaluation})
     return rows
 
 
