@@ -139,3 +139,9 @@ def test_steps_that_tell_nothing_are_one_clear_line(files, tmp_path, capsys, ste
     acceptance, table = files(steps=steps)
     assert main(["predict", "--acceptance", str(acceptance), "--steps", str(table), "--out-dir", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_policies_may_have_been_timed_with_different_numbers_of_threads(files):
+    other = [step | {"policy": "t0.7", "threads": 1} for step in STEPS]
+    _, table = files(steps=[*STEPS, *other])
+    assert set(read_steps(table).groupby("policy")["threads"].nunique()) == {1}
