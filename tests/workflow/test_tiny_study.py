@@ -77,8 +77,11 @@ def test_results_have_a_row_for_each_point_with_intervals_of_known_origin(tiny):
     assert {row["drafter"] for row in results} == DRAFTERS
     for row in results:
         assert (row["kl"] == "") == (row["drafter"] != "early_exit")
-        for name in ("accepted_mean", "speedup", "predicted_speedup", "vanilla_tps", "transformers_tps"):
+        for name in ("accepted_mean", "speedup", "vanilla_tps", "transformers_tps"):
             assert float(row[name]) >= 0, name
+        # The dynamic drafter may have drafted nothing where steps were timed: there is no draft step to predict from.
+        assert row["predicted_speedup"] != "" or row["drafter"] == "chosen"
+        assert float(row["predicted_speedup"] or 0) >= 0
         assert row["commit"]
         assert len(row["config_hash"]) == 12
 
