@@ -65,6 +65,8 @@ def test_it_reads_exits_and_prompts_but_no_captured_state():
     assert online.files_read(CONFIG, "b") == exits
     assert teaching.depths_by_drafter(CONFIG)["a"] == []
     assert teaching.captured_depths(CONFIG) == [2]
+    assert entries.beginning_with(CONFIG, ["b"]) == {"b"}  # its initial is an exit, no drafter
+    assert entries.initial_folder(CONFIG, "b") is None
     assert entries.drafters_by_weights(CONFIG) == {"draft": [], "aux_heads": []}
     assert json.loads(entries.drafter_settings(CONFIG))["a"] == {"kind": "dvi", "folder": "results/drafters/a"}
     assert "results/drafters/a/draft.safetensors" in entries.drafter_files(CONFIG, sweeps.points(CONFIG))

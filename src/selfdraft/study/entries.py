@@ -89,17 +89,20 @@ def drafting_with(config: Config, chosen: Iterable[Point]) -> set[str]:
 
 
 def beginning_with(config: Config, names: Iterable[str]) -> set[str]:
-    """These drafters and those whose training theirs goes on from (`initial`), and so on."""
+    """These drafters and those whose training theirs goes on from (`initial`), and so on.
+
+    The `initial` of kind dvi names an exit, which is no entry of `drafters`.
+    """
     used, made = set(names), config.get("drafters", {})
-    while more := {made[name]["initial"] for name in used if "initial" in made.get(name, {})} - used:
+    while more := {made.get(name, {}).get("initial") for name in used} & set(made) - used:
         used |= more
     return used
 
 
 def initial_folder(config: Config, name: str) -> str | None:
-    """The folder of the drafter whose training that of `name` goes on from; None if it begins anew."""
+    """The folder of the drafter whose training that of `name` goes on from; None if it begins with none."""
     initial = config["drafters"][name].get("initial")
-    if initial is None:
+    if initial not in config["drafters"]:
         return None
     return from_elsewhere(config).get(initial, f"results/drafters/{initial}")
 
