@@ -93,8 +93,11 @@ class Fork:
 SNAKEMAKE, SELFDRAFT = Warm("snakemake"), Warm("selfdraft")
 
 
-def become(asked):
-    """Make this fork the command that was asked for; ends with SystemExit, as the command does."""
+def become(asked, told):
+    """Make this fork the command that was asked for; ends with SystemExit, as the command does.
+
+    The pipe `told` is closed once the fork leads its own group and its outputs are there.
+    """
     os.setsid()
     os.chdir(asked["folder"])
     os.environ.clear()
@@ -104,6 +107,7 @@ def become(asked):
     for number, source in enumerate(sources):
         os.dup2(source, number)
         os.close(source)
+    os.close(told)
     more = asked["environment"].get("PYTHONPATH", "")
     sys.path[:0] = [os.getcwd(), *filter(None, more.split(os.pathsep))]
     sys.argv = [find_spec(f"{asked['program']}.__main__").origin, *asked["words"]]
@@ -121,9 +125,14 @@ def serve():
     for line in iter(sys.stdin.readline, ""):
         question = json.loads(line)
         if "start" in question:
+            ready, told = os.pipe()
             if (answer := os.fork()) == 0:
                 answers.close()
-                become(question["start"])
+                os.close(ready)
+                become(question["start"], told)
+            os.close(told)
+            os.read(ready, 1)  # only then can it be killed as a group, and its outputs be read
+            os.close(ready)
             running.add(answer)
         else:
             found, status = os.waitpid(question["poll"], os.WNOHANG)
