@@ -370,7 +370,7 @@ def test_a_batch_of_prompts_is_answered_as_each_alone(study, capsys):
             ["--lookup", "2", "--tree", "8", "2"],
             "drafters.lookup: lookup drafts no trees: drafting options is not for it",
         ),
-        (["--lookup", "2", "--tree", "0", "2"], "tree.nodes: 0 is not an integer ≥ 1"),
+        (["--lookup", "2", "--tree", "0", "2"], "tree.nodes: 0 is not ≥ 1"),
         (["--lookup", "2", "--tree", "8", "2", "--trace", "x"], "--trace: it shows chains of drafted tokens"),
         (["--draft-model", "nowhere"], "nowhere/tokenizer.json: file not found"),
         (["--lookup", "2", "--max-new-tokens", "1000"], "do not fit into the target's context"),

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-# Turns of libgomp's waiting loop before a thread sleeps, see docs/benchmarks.md: enough until the next product of a
-# quiet step; a thread that has lost its core to another process is not waited for at the cost of the other core.
-SPIN = "10000"
+# Turns of libgomp's waiting loop before a thread sleeps, measured in docs/benchmarks.md: a quiet step takes no longer
+# than with more, and a thread that has lost its core to another process is not waited for at the other core's cost.
+SPIN = "1000"
 HELP = "CPU threads at most (default: no limit); never more than one a core that nothing else uses"
 
 

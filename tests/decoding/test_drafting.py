@@ -141,11 +141,11 @@ def test_the_most_frequent_tokens_are_counted_and_filled_up_by_id():
     ("settings", "message"),
     [
         ({"min_confidence": 1.5}, r"drafting\.mine\.min_confidence: 1.5 is not in \[0, 1\]"),
-        ({"min_confidence": "high"}, r"drafting\.mine\.min_confidence: 'high' is not a number"),
+        ({"min_confidence": "high"}, r'drafting\.mine\.min_confidence: "high" is not a number'),
         ({"max_entropy": -1}, r"drafting\.mine\.max_entropy: -1 is not ≥ 0"),
-        ({"vocabulary": 0}, r"drafting\.mine\.vocabulary: 0 is not an integer ≥ 1"),
+        ({"vocabulary": 0}, r"drafting\.mine\.vocabulary: 0 is not ≥ 1"),
         ({"adapt": 1}, r"drafting\.mine\.adapt: 1 is not true or false"),
-        ({"confidence": 0.4}, r"drafting\.mine\.confidence: unknown key; known are min_confidence"),
+        ({"confidence": 0.4}, r'drafting\.mine\.confidence: unknown key; did you mean "min_confidence"?'),
     ],
 )
 def test_bad_settings_name_their_key(settings, message):

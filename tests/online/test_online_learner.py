@@ -167,17 +167,17 @@ def test_a_broken_loss_leaves_the_draft_as_it_was(where, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "reinforce"}, "objective: 'reinforce' is unknown; one of composite, kl, ce"),
-        ({"share": "half"}, "share: 'half' is unknown; one of head, split, shared is right"),
-        ({"draft": "beam"}, "draft: 'beam' is unknown; one of argmax, sample is right"),
-        ({"fast_batch": 0}, "fast_batch: 0 is not a whole number ≥ 1"),
-        ({"buffer": 0}, "buffer: 0 is not a whole number ≥ 1"),
-        ({"baseline_momentum": 1.0}, "baseline_momentum: 1.0 is not a number in [0, 1)"),
-        ({"baseline_momentum": -0.1}, "baseline_momentum: -0.1 is not a number in [0, 1)"),
-        ({"tau": 0.0}, "tau: 0.0 is not a number > 0"),
-        ({"temperature": math.nan}, "temperature: nan is not a number ≥ 0"),
-        ({"learning_rate": -1.0}, "learning_rate: -1.0 is not a number ≥ 0"),
-        ({"replay": -1.0}, "replay: -1.0 is not a number ≥ 0"),
+        ({"objective": "reinforce"}, 'objective: "reinforce" is not known; known are composite, kl, ce'),
+        ({"share": "half"}, 'share: "half" is not known; known are head, split, shared'),
+        ({"draft": "beam"}, 'draft: "beam" is not known; known are argmax, sample'),
+        ({"fast_batch": 0}, "fast_batch: 0 is not ≥ 1"),
+        ({"buffer": 0}, "buffer: 0 is not ≥ 1"),
+        ({"baseline_momentum": 1.0}, "baseline_momentum: 1.0 is not in [0, 1)"),
+        ({"baseline_momentum": -0.1}, "baseline_momentum: -0.1 is not in [0, 1)"),
+        ({"tau": 0.0}, "tau: 0.0 is not > 0"),
+        ({"temperature": math.nan}, "temperature: NaN is not a number"),
+        ({"learning_rate": -1.0}, "learning_rate: -1.0 is not ≥ 0"),
+        ({"replay": -1.0}, "replay: -1.0 is not ≥ 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(settings, message):

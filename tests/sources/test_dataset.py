@@ -129,8 +129,11 @@ def test_sequences_without_an_answer_are_left_out_and_counted(chats, target, tmp
     chats.write_text(json.dumps(records))
     summary = build(chats, target, tmp_path / "out")
     assert sum(split["no_answer_within_sequence_length"] for split in summary["splits"].values()) > 0
-    with pytest.raises(StudyError, match="no conversation has an answer within sequence_length 4"):
-        build(chats, target, tmp_path / "none", sequence_length=4)
+    for record in records:
+        record["conversations"][0]["value"] = "Why is it that the sky is blue? " * 60
+    chats.write_text(json.dumps(records))
+    with pytest.raises(StudyError, match="no conversation has an answer within sequence_length 16"):
+        build(chats, target, tmp_path / "none", sequence_length=16)
     assert not (tmp_path / "none").exists()
 
 
@@ -166,9 +169,9 @@ def test_a_budget_that_cannot_be_filled_is_said_aloud(chats, target, tmp_path, c
     ("change", "said"),
     [
         ({"sead": 1}, "data.sead: unknown key"),
-        ({"held_out_fraction": 1.0}, "data.held_out_fraction: found 1.0"),
-        ({"prompts": 0}, "data.prompts: found 0"),
-        ({"train_tokens": "many"}, "data.train_tokens: found 'many'"),
+        ({"held_out_fraction": 1.0}, "data.held_out_fraction: 1.0 is not in"),
+        ({"prompts": 0}, "data.prompts: 0 is not ≥ 1"),
+        ({"train_tokens": "many"}, 'data.train_tokens: "many" is not a whole number'),
         ({"prompt_length": [9, 3]}, "data.prompt_length"),
     ],
 )

@@ -97,7 +97,7 @@ def test_paths_are_checked_against_their_sums(tmp_path):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"kind": "url"}, "source.kind: found 'url', expected one of package, hub, path"),
+        ({"kind": "url"}, 'source.kind: "url" is not known; known are package, hub, path'),
         ({"kind": "path"}, "source.path: missing"),
         ({"kind": "path", "path": "x", "pth": "y"}, "source.pth: unknown key"),
     ],

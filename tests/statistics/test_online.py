@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from online_runs import write_run, write_runs
+from online_runs import STREAM, write_run, write_runs
 
 from selfdraft.cli import main
 from selfdraft.statistics.bootstrap import Estimate
@@ -132,6 +132,17 @@ def test_what_else_differs_stands_in_the_name(tmp_path):
     folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", draft="sample"), write_run(tmp_path / "c", "kl")]
     names = list(dict.fromkeys(row["learner"] for row in table(tmp_path, folders)))
     assert names == ["composite, draft argmax", "composite, draft sample", "kl, draft argmax"]
+
+
+def test_lines_are_told_from_those_of_such_a_stream_alone(tmp_path):
+    chats = STREAM[:1]
+    folders = [
+        write_run(tmp_path / "a", stream=chats, fast_batch=8),
+        write_run(tmp_path / "b", "kl", stream=chats, fast_batch=8),
+        write_run(tmp_path / "c", fast_batch=4),
+    ]
+    names = list(dict.fromkeys(row["learner"] for row in table(tmp_path, folders)))
+    assert names == ["composite", "kl", "composite, then code"]
 
 
 def test_a_break_even_that_is_never_reached_is_empty():

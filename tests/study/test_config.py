@@ -343,11 +343,10 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.calibration.rules import RULES
     from selfdraft.capacities import CAPACITIES, LEARNING_RATES, RANKS
     from selfdraft.cli import parser_of
-    from selfdraft.commands import acceptance, harm, speed, train_drafter, train_exits
+    from selfdraft.commands import acceptance, harm, speed
     from selfdraft.drafters import KINDS, kind_of
     from selfdraft.drafters.dynamic import COSTS
     from selfdraft.sources.data_settings import DataSettings, Part
-    from selfdraft.sources.fetch import KEYS
     from selfdraft.sources.quantized import KINDS as QUANTIZED
     from selfdraft.sources.shapes import SHAPES
     from selfdraft.training.drafter_settings import LEARNING_RATES as RATES_OF_DRAFTERS
@@ -361,18 +360,19 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert set(training["learning_rate"]["properties"]) == set(LEARNING_RATES)
     assert set(training["ranks"]["properties"]) == set(RANKS)
     sweep = schema["properties"]["sweeps"]["additionalProperties"]["properties"]
-    assert tuple(sweep["capacity"]["items"]["enum"]) == CAPACITIES
+    assert tuple(schema["$defs"]["capacity"]["enum"]) == CAPACITIES
+    assert sweep["capacity"]["items"] == {"$ref": "#/$defs/capacity"}
     drafter = schema["properties"]["drafters"]["additionalProperties"]
     assert tuple(drafter["properties"]["kind"]["enum"]) == KINDS
     for kind, rule in zip(KINDS, drafter["allOf"], strict=True):
         assert set(rule["then"]["properties"]) == {"kind", *kind_of(kind).settings}
         assert all("description" in setting for setting in kind_of(kind).settings.values())
     trained = kind_of("eagle3").settings
-    assert set(trained) == {"features", *train_drafter.DEFAULTS}
+    assert set(trained) == {"features", *kind_of("eagle3").defaults}
     assert set(trained["training"]["properties"]) == set(DrafterSettings.__dataclass_fields__)
     assert set(trained["training"]["properties"]["learning_rate"]["properties"]) == set(RATES_OF_DRAFTERS)
     exits = drafter["allOf"][KINDS.index("exits")]["then"]["properties"]
-    assert set(exits) == {"kind", "heads", "num_heads", "capacity", "calibration", *train_exits.DEFAULTS}
+    assert set(exits) == {"kind", "heads", "num_heads", "capacity", "calibration", *kind_of("exits").defaults}
     promised = exits["calibration"]["properties"]
     assert (tuple(promised["risk"]["enum"]), tuple(promised["costs"]["enum"])) == (RISKS, harm.COSTS)
     told = parser_of("calibrate").parse_args(["calibrate", "--target", "T", "--data", "D", "--drafter", "H"])
@@ -380,8 +380,8 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert tuple(kind_of("adaptive_early_exit").settings["risk"]["enum"]) == RISKS
     quantization = schema["properties"]["target"]["properties"]["quantization"]
     assert set(quantization["enum"]) == set(QUANTIZED)
-    assert set(exits["training"]["properties"]) == set(Settings.__dataclass_fields__)
-    assert tuple(exits["capacity"]["enum"]) == CAPACITIES
+    assert schema["$defs"]["training"] == schema["properties"]["training"]
+    assert (exits["training"]["$ref"], exits["capacity"]["$ref"]) == ("#/$defs/training", "#/$defs/capacity")
     assert tuple(kind_of("adaptive_early_exit").settings["accuracy_level"]["enum"]) == LEVELS
     assert kind_of("adaptive_early_exit").settings["measure"]["enum"] == list(MEASURES)
     assert set(kind_of("adaptive_early_exit").settings["rule"]["enum"]) == set(RULES)
@@ -392,10 +392,6 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert tuple(schema["$defs"]["shape"]["enum"]) == tuple(SHAPES)
     assert keys["acceptance"] == set(acceptance.DEFAULTS)
     assert keys["speed"] == set(speed.DEFAULTS)
-    for kind, (required, optional) in KEYS.items():
-        source = schema["$defs"][f"{kind}_source"]
-        assert set(source["required"]) == required
-        assert set(source["properties"]) == required | optional | {"kind"}
 
 
 def mixed(**changes):

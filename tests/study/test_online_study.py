@@ -8,7 +8,7 @@ import pytest
 from selfdraft.commands import dvi
 from selfdraft.drafters import kind_of
 from selfdraft.online.schedule import OBJECTIVES
-from selfdraft.online.settings import DRAFTS, SHARES, OnlineSettings
+from selfdraft.online.settings import SHARES, OnlineSettings
 from selfdraft.study import drawing, entries, online, sweeps, teaching
 from selfdraft.study.sweeps import Checkpoint
 from selfdraft.study.work import amounts
@@ -38,10 +38,11 @@ def test_an_entry_has_the_settings_of_the_command_and_no_other():
     kind = kind_of("dvi")
     own = {"exit_layer", "initial", "capacity", "rank", "beside", "then", "held_out_prompts"}
     assert set(kind.settings) == own | set(dvi.OPTIONS) - set(dvi.BY_HAND)
-    assert set(dvi.OPTIONS) == {field for field in OnlineSettings.__dataclass_fields__ if field != "mixture"}
+    assert set(dvi.OPTIONS) == set(OnlineSettings.__dataclass_fields__)
     enums = {name: tuple(kind.settings[name]["enum"]) for name in ("objective", "share", "draft", "capacity")}
     shares = tuple(name for name in SHARES if name != "shared")  # by hand alone: it leaves a target of its own
-    assert enums == {"objective": OBJECTIVES, "share": shares, "draft": DRAFTS, "capacity": dvi.CAPACITIES}
+    drafts = ("argmax", "sample")
+    assert enums == {"objective": OBJECTIVES, "share": shares, "draft": drafts, "capacity": dvi.CAPACITIES}
     usual = OnlineSettings().as_json()
     for name in set(dvi.OPTIONS) - {"learning_rate", *dvi.BY_HAND}:
         said = kind.settings[name]["description"]
@@ -100,6 +101,8 @@ def test_work_counts_the_tokens_that_are_served_and_looked_at():
     served, looks = 40 * 2 * 64, (2 + 1) * 8 * 64
     without_b = CONFIG | {"drafters": {"a": ENTRY}, "sweeps": {"s": CONFIG["sweeps"]["learners"] | {"drafter": ["a"]}}}
     assert online.work(without_b) == served + looks
+    twelve = without_b | {"drafters": {"a": ENTRY | {"batch": 12}}}
+    assert 0.3 < online.work(twelve) / (served + looks) < 1 / 3
     assert amounts(without_b, {"t": 3.0})["train_dvi"] == 3.0 * (served + looks)
     assert "train_drafter" not in amounts(without_b, {"t": 3.0})
 

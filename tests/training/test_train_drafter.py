@@ -226,11 +226,11 @@ def test_stopped_by_ctrl_c_and_started_again_it_ends_the_same(study):
     [
         ({"kind": "lookup"}, "drafters.eagle.kind: found 'lookup', eagle3 or exits is what is trained here"),
         ({"features": [1, 5]}, "drafters.eagle.features: 5 is not a depth of the target (0…4)"),
-        ({"features": "all"}, "drafters.eagle.features: found 'all', a list of depths like [2, 15, 27] is right"),
+        ({"features": "all"}, 'drafters.eagle.features: "all" is not a list'),
         ({"vocabulary": 5000}, "drafters.eagle.vocabulary: 5000 tokens asked, the target has"),
-        ({"heads": 3}, "drafters.eagle.heads: unknown key; known are answers, bias_rank, confidence, fc_norm"),
+        ({"heads": 3}, "drafters.eagle.heads: unknown key; "),
         ({"bias_rank": -1}, "drafters.eagle.bias_rank: -1 is not ≥ 0"),
-        ({"confidence": 1}, "drafters.eagle.confidence: found 1, a value like False is right"),
+        ({"confidence": 1}, "drafters.eagle.confidence: 1 is not true or false"),
         ({"training": {"ttt_length": 500}}, "training.ttt_length: 500 is too long for these data"),
     ],
 )

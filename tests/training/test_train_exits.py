@@ -138,6 +138,8 @@ def test_no_harm_is_calibrated_on_request_and_asked_for_by_the_drafter(study, tm
     assert {layer for row in rows for layer in row["exit_layers"].split()} == {"2"}
     assert max(int(row["drafted"]) for row in rows) == 2  # as many as the promise is of, not gamma
     assert {row["identical"] for row in rows} == {"1"}
+    assert main(generating(study, "--checkpoint", out, *LEVEL, "--risk", "no_harm")) == 0
+    assert " after layer 2]" in capsys.readouterr().out
     asked = adaptive(study / "heads", risk="no_harm")
     assert main([*map(str, ["acceptance", *common, "--drafters", asked])]) == 2
     assert "drafters.fast.risk: not calibrated for no_harm; run `selfdraft calibrate --risk no_harm` again" in (
@@ -246,7 +248,7 @@ def test_generate_takes_the_folder_and_an_accuracy_level(study, capsys):
     assert main([*map(str, wrong)]) == 2
     assert "accuracy_level: 0.42 was not calibrated; there are 0.50, 0.55, 0.60" in capsys.readouterr().err
     assert main([*map(str, [*words, "--accuracy-level", 0.5])]) == 2
-    assert "--accuracy-level, --rule: are for heads" in capsys.readouterr().err
+    assert "--accuracy-level, --rule, --risk: are for heads" in capsys.readouterr().err
 
 
 def generating(study, *more, asked=("--prompt", "How are you?")):
@@ -368,6 +370,14 @@ def test_decoding_without_verification_is_a_row_a_head_and_a_level_with_interval
             ["--mode", "dynamic", "--checkpoint", "heads", *LEVEL],
             "--accuracy-level, --rule: are for --mode adaptive_ea",
         ),
+        (
+            ["--mode", "lossy_adaptive", "--checkpoint", "heads", "--risk", "no_harm"],
+            "--risk: is for --mode adaptive_early_exit, whose drafts are verified",
+        ),
+        (
+            ["--mode", "adaptive_early_exit", "--checkpoint", "heads", "--risk", "no_harm"],
+            "drafters.adaptive_early_exit.risk: not calibrated for no_harm; run",
+        ),
         (["--mode", "lossy_adaptive", "--checkpoint", "heads", "--adapt"], "--adapt: is for verified drafts, not for"),
         (
             ["--mode", "lossy_adaptive", "--checkpoint", "heads", "--accuracy-level", 0.95],
@@ -393,11 +403,11 @@ def test_more_prompts_than_there_are_cannot_be_asked(study, capsys):
     [
         ({"heads": [1, 9]}, "drafters.many.heads: layer 9 is not a layer of the target (0…3)"),
         ({"heads": [1, 2, 1]}, "drafters.many.heads: layer 1 stands there 2 times; once is right"),
-        ({"heads": "all"}, "drafters.many.heads: found 'all', a list of layers like [7, 14, 22] is right"),
+        ({"heads": "all"}, 'drafters.many.heads: "all" is not a list'),
         ({"num_heads": 3}, "drafters.many.heads: a list of layers, or num_heads in its place; one of the two is right"),
-        ({"capacity": "heads"}, "drafters.many.capacity: 'heads' is unknown; one of norm,"),
-        ({"features": [1]}, "drafters.many.features: unknown key; known are T, capacity"),
-        ({"training": {"epoch": 2}}, "training.epoch: unknown key; known are objective"),
+        ({"capacity": "heads"}, 'drafters.many.capacity: "heads" is not known; did you mean "head"?'),
+        ({"features": [1]}, "drafters.many.features: unknown key; known are kind, heads"),
+        ({"training": {"epoch": 2}}, 'drafters.many.training.epoch: unknown key; did you mean "epochs"?'),
         ({"training": {}}, "--capture: missing; mode offline trains on captured states"),
     ],
 )

@@ -251,19 +251,22 @@ def test_divergence_stops_with_a_clear_error(rate):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "mse"}, "training.objective: 'mse' is unknown"),
+        ({"objective": "mse"}, 'training.objective: "mse" is not known'),
         ({"epoch": 2}, "training.epoch: unknown key"),
         ({"epochs": 0}, "training.epochs: 0"),
-        ({"epochs": "two"}, "training.epochs: 'two'"),
+        ({"epochs": "two"}, 'training.epochs: "two"'),
         ({"gradient_clip": 0}, "training.gradient_clip: 0"),
         ({"objective": "kl_ce"}, "training.ce_weight: 0"),
-        ({"learning_rate": {"body": 1.0}}, "training.learning_rate: found"),
+        ({"learning_rate": {"body": 1.0}}, "training.learning_rate.body: unknown key; known are norm, "),
         ({"ranks": {"lora": 0}}, "training.ranks.lora: 0"),
-        ({"mode": "both"}, "training.mode: 'both'"),
+        ({"mode": "both"}, 'training.mode: "both"'),
         ({"gradient_accumulation": 0}, "training.gradient_accumulation: 0"),
         ({"objective": "reverse_kl", "teacher_top_k": 9}, "does not go with objective reverse_kl"),
-        ({"learning_rate": {"norm": 1.0, "head": float("nan"), "block": 1.0}}, "training.learning_rate.head: nan"),
-        ({"dtype": "float8"}, "training.dtype: 'float8'"),
+        (
+            {"learning_rate": {"norm": 1.0, "head": float("nan"), "block": 1.0}},
+            "training.learning_rate.head: NaN is not a number",
+        ),
+        ({"dtype": "float8"}, 'training.dtype: "float8"'),
     ],
 )
 def test_bad_settings_name_their_key(settings, message):

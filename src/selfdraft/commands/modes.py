@@ -58,6 +58,8 @@ def check_mode(args: argparse.Namespace) -> None:
         raise StudyError(f"--mode {mode}: --checkpoint is missing; {wanted} is needed")
     if mode not in AT_A_LEVEL and (args.accuracy_level is not None or args.rule):
         raise StudyError(f"--accuracy-level, --rule: are for --mode {', '.join(AT_A_LEVEL)}")
+    if mode != "adaptive_early_exit" and args.risk:
+        raise StudyError("--risk: is for --mode adaptive_early_exit, whose drafts are verified")
     wrong = [name for name in ENDS_DRAFTS if getattr(args, name)]
     if mode in (*UNVERIFIED, "comprehensive") and wrong:
         raise StudyError(f"--{wrong[0].replace('_', '-')}: is for verified drafts, not for --mode {mode}")

@@ -38,6 +38,10 @@ def add_drafter(parser: argparse.ArgumentParser, otherwise: str) -> None:
         "--accuracy-level", type=float, metavar="A", help="of --checkpoint's heads: as calibrated, 0.50 … 0.95 (0.75)"
     )
     parser.add_argument("--rule", help="how their thresholds were chosen: learn_then_test (usual) or empirical")
+    parser.add_argument(
+        "--risk",
+        help="what they promise: disagreement (usual) with the target, or no_harm (no slower than it)",
+    )
     parser.add_argument("--min-confidence", type=float, default=0.0, help="end a draft early below it; 0 is off")
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
     parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
@@ -83,8 +87,8 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     if len(given) > 1 and "lookup" not in given:
         raise StudyError("--checkpoint and --draft-model: there are 2 drafters; draft with one of them")
     folder = None if args.checkpoint is None else checkpoint_folder(args.checkpoint, target.folder or "")
-    if (args.accuracy_level is not None or args.rule) and (folder is None or kind_in(folder) != "exits"):
-        raise StudyError("--accuracy-level, --rule: are for heads, a --checkpoint of kind exits")
+    if (args.accuracy_level is not None or args.rule or args.risk) and (folder is None or kind_in(folder) != "exits"):
+        raise StudyError("--accuracy-level, --rule, --risk: are for heads, a --checkpoint of kind exits")
     if args.lookup is not None and len(given) > 1:
         alone = argparse.Namespace(**{**vars(args), "lookup": None})
         learned = chosen_drafter(alone, target)
@@ -115,7 +119,7 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
         elif kind == "exits":
             made = {"kind": "adaptive_early_exit", "drafter": made}
             made |= {"accuracy_level": LEVEL if args.accuracy_level is None else args.accuracy_level}
-            made |= {"rule": args.rule} if args.rule else {}
+            made |= {key: value for key in ("rule", "risk") if (value := getattr(args, key))}
             told += f" at {made['accuracy_level']:g}"
     elif args.lookup is not None:
         made, name = {"kind": "lookup", "max_ngram": args.lookup}, "lookup"

@@ -6,20 +6,11 @@ from typing import TYPE_CHECKING, Any
 from selfdraft.commands import train_exits
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.errors import StudyError
+from selfdraft.settings.check import check
+from selfdraft.settings.kinds import kind_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-DEFAULTS: dict[str, Any] = {
-    "vocabulary": 8192,
-    "fc_norm": True,
-    "norm_output": False,
-    "bias_rank": 0,
-    "confidence": False,
-    "answers": "original",
-    "initial": "",
-    "training": {},
-}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,26 +39,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
 
 
-def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """The entry with its defaults. Raises StudyError for a kind that is not trained so, a missing or an unknown key."""
-    kind = settings.get("kind")
-    if kind == "exits":
-        return train_exits.checked(settings, name)
-    if kind != "eagle3":
-        raise StudyError(f"drafters.{name}.kind: found {kind!r}, eagle3 or exits is what is trained here")
-    known = {"kind", "features", *DEFAULTS}
-    if unknown := sorted(set(settings) - known):
-        raise StudyError(f"drafters.{name}.{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")
-    features = settings.get("features")
-    if not isinstance(features, list) or any(type(depth) is not int for depth in features):
-        raise StudyError(f"drafters.{name}.features: found {features!r}, a list of depths like [2, 15, 27] is right")
-    found = DEFAULTS | settings
-    for key, default in DEFAULTS.items():
-        if type(found[key]) is not type(default):
-            raise StudyError(f"drafters.{name}.{key}: found {found[key]!r}, a value like {default!r} is right")
-    if found["bias_rank"] < 0:
-        raise StudyError(f"drafters.{name}.bias_rank: {found['bias_rank']} is not ≥ 0")
-    return found
+def checked(settings: Any, name: str) -> dict[str, Any]:
+    """The entry with its defaults. Raises StudyError for a kind that is not trained so, or a key that is wrong."""
+    where = f"drafters.{name}"
+    kind = settings.get("kind") if isinstance(settings, dict) else None
+    if kind not in ("eagle3", "exits"):
+        raise StudyError(f"{where}.kind: found {kind!r}, eagle3 or exits is what is trained here")
+    check(settings, kind_of(kind).schema, where)
+    found = kind_of(kind).defaults | settings
+    return found if kind == "eagle3" else train_exits.checked(found, where)
 
 
 def run(args: argparse.Namespace) -> None:

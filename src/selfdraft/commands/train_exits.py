@@ -10,33 +10,17 @@ if TYPE_CHECKING:
 
     from selfdraft.training.states import States
 
-DEFAULTS: dict[str, Any] = {"T": 1.0, "training": {}}
 FILES = ("aux_heads.safetensors", "config.json", "train_log.jsonl", "calibration.json")
 
 
-def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """The entry of the config's `drafters` with its defaults. Raises StudyError for a missing, unknown or wrong key."""
-    where = f"drafters.{name}"
-    known = {"kind", "heads", "num_heads", "capacity", *DEFAULTS}
-    if unknown := sorted(set(settings) - known):
-        raise StudyError(f"{where}.{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")
-    if ("heads" in settings) == ("num_heads" in settings):
+def checked(found: dict[str, Any], where: str) -> dict[str, Any]:
+    """What training takes of an entry of `drafters`, and its mode. Raises StudyError unless the entry has heads."""
+    if ("heads" in found) == ("num_heads" in found):
         raise StudyError(f"{where}.heads: a list of layers, or num_heads in its place; one of the two is right")
-    heads, count = settings.get("heads", []), settings.get("num_heads", 1)
-    if not isinstance(heads, list) or any(type(layer) is not int for layer in heads):
-        raise StudyError(f"{where}.heads: found {heads!r}, a list of layers like [7, 14, 22] is right")
-    if type(count) is not int:
-        raise StudyError(f"{where}.num_heads: found {count!r}, a whole number ≥ 1 is right")
-    if not isinstance(settings.get("capacity"), str):
-        raise StudyError(f"{where}.capacity: missing; it must be set")
-    found = DEFAULTS | settings
-    if type(found["T"]) not in (int, float):
-        raise StudyError(f"{where}.T: found {found['T']!r}, a number > 0 is right")
-    if not isinstance(found["training"], dict):
-        raise StudyError(f"{where}.training: found {found['training']!r}, settings by key are right")
     # States of heads whose layers nobody has listed are not captured before.
-    mode = {"mode": "offline" if "heads" in settings else "online"}
-    return found | {"training": mode | found["training"]}
+    mode = {"mode": "offline" if "heads" in found else "online"}
+    taken = {key: value for key, value in found.items() if key != "calibration"}
+    return taken | {"training": mode | found["training"]}
 
 
 def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
@@ -50,7 +34,7 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
     from selfdraft.commands.origin import origin
     from selfdraft.commands.train import Asked, ended, following, log_beside, log_in
     from selfdraft.files import whole_folder, write_json
-    from selfdraft.models.exit import check_capacity, target_identity, untrained_exit
+    from selfdraft.models.exit import target_identity, untrained_exit
     from selfdraft.models.exits import check_heads, save_exits, spread
     from selfdraft.models.runtime import start
     from selfdraft.models.vocabulary import most_frequent
@@ -66,7 +50,6 @@ def train(args: argparse.Namespace, raw: dict[str, Any]) -> None:
     where = f"drafters.{args.name}"
     settings = Settings.from_dict(raw["training"])
     settings.objective_at(raw["T"])
-    check_capacity(raw["capacity"], f"{where}.capacity")
     if settings.mode == "offline" and args.capture is None:
         raise StudyError("--capture: missing; mode offline trains on captured states (or choose mode online)")
     target = start(args.target, settings.dtype, args.device, args.threads)

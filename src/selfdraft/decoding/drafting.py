@@ -1,11 +1,15 @@
 """How a drafter drafts: when it stops early, whether it branches, and from how many tokens it draws."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from selfdraft.decoding.stopping import Stopping
 from selfdraft.errors import StudyError
+from selfdraft.settings.check import check
+from selfdraft.settings.rules import section
+
+UNSET = ("max_entropy", "vocabulary")  # None if they are not set
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,7 @@ class Tree:
     children: int
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not int or value < 1:
-                raise StudyError(f"tree.{field.name}: {value!r} is not an integer ≥ 1")
+        check(asdict(self), section("drafting")["properties"]["tree"], "tree")
 
     def slots(self, gamma: int) -> int:
         """Slots that a tree of `gamma` levels takes at most: its nodes, in the drafter's cache all continued tokens."""
@@ -60,43 +61,20 @@ class Drafting:
     never_ends: bool = False
 
     def __post_init__(self) -> None:
-        where = f"drafting.{self.name}"
-        for key in ("min_confidence", "max_entropy"):
-            value = getattr(self, key)
-            if type(value) not in (int, float) and not (key == "max_entropy" and value is None):
-                raise StudyError(f"{where}.{key}: {value!r} is not a number")
-        if type(self.adapt) is not bool:
-            raise StudyError(f"{where}.adapt: {self.adapt!r} is not true or false")
-        if self.vocabulary is not None and (type(self.vocabulary) is not int or self.vocabulary < 1):
-            raise StudyError(f"{where}.vocabulary: {self.vocabulary!r} is not an integer ≥ 1")
+        rule = section("drafting")
+        set_ones = {key: getattr(self, key) for key in rule["properties"] if key not in ("tree", *UNSET)}
+        set_ones |= {key: value for key in UNSET if (value := getattr(self, key)) is not None}
+        check(set_ones, rule, "drafting", self.name)
         if self.tree is not None and (self.stopping() or self.adapt):
-            raise StudyError(
-                f"{where}.tree: goes with vocabulary alone; min_confidence, max_entropy and adapt end chains"
-            )
-        try:
-            self.stopping()
-        except StudyError as error:
-            raise StudyError(f"{where}.{error}") from None
+            where = f"drafting.{self.name}.tree"
+            raise StudyError(f"{where}: goes with vocabulary alone; min_confidence, max_entropy and adapt end chains")
 
     @classmethod
     def from_settings(cls, name: str, settings: Mapping[str, Any]) -> "Drafting":
         """From the config's `drafting.NAME`. Raises StudyError for an unknown key or a value out of range."""
-        known = ("min_confidence", "max_entropy", "adapt", "vocabulary", "tree")
-        for key in settings:
-            if key not in known:
-                raise StudyError(f"drafting.{name}.{key}: unknown key; known are {', '.join(known)}")
-        return cls(name, **{**settings, "tree": cls._tree(settings.get("tree"), f"drafting.{name}")})
-
-    @staticmethod
-    def _tree(made: Any, where: str) -> Tree | None:
-        if made is None:
-            return None
-        if not isinstance(made, Mapping) or set(made) != {"nodes", "children"}:
-            raise StudyError(f"{where}.tree: found {made!r}, nodes and children are right")
-        try:
-            return Tree(**made)
-        except StudyError as error:
-            raise StudyError(f"{where}.{error}") from None
+        check(settings, section("drafting"), "drafting", name)
+        tree = settings.get("tree")
+        return cls(name, **{**settings, "tree": Tree(**tree) if tree is not None else None})
 
     def slots(self, gamma: int) -> int:
         """Slots of a KV cache that a draft of `gamma` may take."""

@@ -1,12 +1,13 @@
 """A sampling policy: temperature, top-k and top-p turn logits into the distribution tokens are drawn from."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from selfdraft.errors import StudyError
+from selfdraft.settings.check import check
+from selfdraft.settings.rules import section
 
 
 @dataclass(frozen=True)
@@ -22,24 +23,16 @@ class Policy:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("temperature", "top_p"):
-            if type(getattr(self, key)) not in (int, float):
-                raise StudyError(f"policies.{self.name}.{key}: {getattr(self, key)!r} is not a number")
-        if not 0 <= self.temperature < float("inf"):
-            raise StudyError(f"policies.{self.name}.temperature: {self.temperature} is not ≥ 0")
-        if not 0 < self.top_p <= 1:
-            raise StudyError(f"policies.{self.name}.top_p: {self.top_p} is not in (0, 1]")
-        if type(self.top_k) is not int or self.top_k < 0:
-            raise StudyError(f"policies.{self.name}.top_k: {self.top_k} is not an integer ≥ 0")
+        made = {key: value for key, value in asdict(self).items() if key != "name"}
+        check(made, section("policies"), "policies", self.name)
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> "Policy":
-        """From the config's `policies.NAME`. Raises StudyError for an unknown key."""
-        unknown = set(settings) - {"temperature", "top_p", "top_k"}
-        if unknown:
-            raise StudyError(
-                f"policies.{name}.{sorted(unknown)[0]}: unknown key; temperature, top_p and top_k are known"
-            )
+        """From the config's `policies.NAME`; without a temperature it is greedy.
+
+        Raises StudyError for an unknown key or a value out of range.
+        """
+        check({"temperature": 0.0, **settings}, section("policies"), "policies", name)
         return cls(name, **settings)
 
     @property

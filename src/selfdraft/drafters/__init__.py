@@ -3,15 +3,14 @@
 Names and settings are read from the files' text, so that the config can be checked without torch.
 """
 
-import ast
 import importlib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from selfdraft.errors import StudyError
 from selfdraft.files import read_json
+from selfdraft.settings.kinds import kind_of as kind_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,51 +21,6 @@ if TYPE_CHECKING:
 
 KINDS: tuple[str, ...] = ("lookup", "model", "eagle3", "hybrid", "trained_elsewhere")
 KINDS += ("exits", "adaptive_early_exit", "dynamic", "dvi")  # what leaves the target early
-
-
-class Kind(NamedTuple):
-    """What a kind's file says of it: its first line, and the settings of the config's `drafters.NAME`.
-
-    `settings` are JSON schemas by key, as the file's SETTINGS has them; `required` is its REQUIRED. `trained`: a
-    stage makes it of its settings first, and the others know it by the folder that this leaves alone. `trees`: whether
-    it can draft trees (its TREES). `heads`: whether its tokens leave at several layers, by the heads of kind exits that
-    it names as its `drafter` (its HEADS). `rule` is the workflow's that trains it (its RULE, `train_drafter` usually);
-    none of what is not trained.
-    """
-
-    about: str
-    settings: dict[str, dict[str, Any]]
-    required: tuple[str, ...]
-    trained: bool
-    trees: bool
-    heads: bool
-    files: tuple[str, ...]
-    rule: str
-
-    @property
-    def known_by(self) -> dict[str, bool]:
-        """The keys that the stages which draft with it know, and whether they must be there."""
-        if self.trained:
-            return {"folder": True}
-        return {"folder" if key == "source" else key: key in self.required for key in self.settings}
-
-
-@cache
-def kind_of(name: str) -> Kind:
-    """What the file of a kind says, read and not run."""
-    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
-    said = {
-        node.targets[0].id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-    about = (ast.get_docstring(tree) or "").partition("\n")[0]
-    required = ast.literal_eval(said["REQUIRED"]) if "REQUIRED" in said else ()
-    trained, trees, heads = (name in said and ast.literal_eval(said[name]) for name in ("TRAINED", "TREES", "HEADS"))
-    usual = ("config.json", "draft.safetensors" if trained else "model.safetensors")
-    files = ast.literal_eval(said["FILES"]) if "FILES" in said else usual
-    rule = ast.literal_eval(said["RULE"]) if "RULE" in said else "train_drafter" if trained else ""
-    return Kind(about, ast.literal_eval(said["SETTINGS"]), required, trained, trees, heads, files, rule)
 
 
 def kind_in(folder: str | Path) -> str | None:
@@ -104,11 +58,7 @@ def schema() -> dict[str, Any]:
         "allOf": [
             {
                 "if": {"properties": {"kind": {"const": name}}, "required": ["kind"]},
-                "then": {
-                    "properties": {"kind": {}, **made.settings},
-                    "additionalProperties": False,
-                    "required": list(made.required),
-                },
+                "then": made.schema,
             }
             for name, made in kinds.items()
         ],

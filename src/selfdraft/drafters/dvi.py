@@ -51,7 +51,11 @@ SETTINGS = {
     },
     "gamma": {"description": "Tokens drafted per cycle while it learns (4).", "type": "integer", "minimum": 1},
     "max_new_tokens": {"description": "Longest answer while it learns (64).", "type": "integer", "minimum": 1},
-    "temperature": {"description": "Of the verification while it learns; 0 is greedy (0).", "type": "number"},
+    "temperature": {
+        "description": "Of the verification while it learns; 0 is greedy (0).",
+        "type": "number",
+        "minimum": 0,
+    },
     "batch": {
         "description": "Prompts that are served at once, held-out ones too; seconds are those of such batches (1).",
         "type": "integer",

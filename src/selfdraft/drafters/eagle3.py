@@ -31,36 +31,47 @@ SETTINGS = {
         "items": {"type": "integer", "minimum": 0},
     },
     "vocabulary": {
-        "description": "Drafts the most frequent tokens of the training split, this many (8192).",
+        "description": "Drafts the most frequent tokens of the training split, this many.",
         "type": "integer",
         "minimum": 1,
+        "default": 8192,
     },
-    "fc_norm": {"description": "EAGLE-3.1: a norm of each feature before the fusion (true).", "type": "boolean"},
-    "norm_output": {
-        "description": "EAGLE-3.1: the next step reads the normed state (false).",
+    "fc_norm": {
+        "description": "EAGLE-3.1: a norm of each feature before the fusion.",
         "type": "boolean",
+        "default": True,
+    },
+    "norm_output": {
+        "description": "EAGLE-3.1: the next step reads the normed state.",
+        "type": "boolean",
+        "default": False,
     },
     "bias_rank": {
-        "description": "Rank of a bias of the logits by the token before; 0: none (0).",
+        "description": "Rank of a bias of the logits by the token before; 0: none.",
         "type": "integer",
         "minimum": 0,
+        "default": 0,
     },
     "confidence": {
-        "description": "A head that predicts how likely a token is accepted, for drafts that end early (false).",
+        "description": "A head that predicts how likely a token is accepted, for drafts that end early.",
         "type": "boolean",
+        "default": False,
     },
     "answers": {
         "description": "original: trained on the data's answers; regenerated: on the target's own (section answers).",
         "enum": ["original", "regenerated"],
+        "default": "original",
     },
     "initial": {
         "description": "Another entry of this layout, of kind eagle3 or trained_elsewhere, whose training it goes on "
         "from (none: see training.start).",
         "type": "string",
+        "default": "",
     },
     "training": {
         "description": "How it is trained, on the captured states of the training split.",
         "type": "object",
+        "default": {},
         "additionalProperties": False,
         "properties": {
             "start": {

@@ -27,8 +27,8 @@ SETTINGS = {
         "type": "integer",
         "minimum": 1,
     },
-    "capacity": {"description": "What is trained of each head, as of any exit.", "type": "string"},
-    "T": {"description": "Temperature of the KL (1.0).", "type": "number", "exclusiveMinimum": 0},
+    "capacity": {"description": "What is trained of each head, as of any exit.", "$ref": "#/$defs/capacity"},
+    "T": {"description": "Temperature of the KL.", "type": "number", "exclusiveMinimum": 0, "default": 1.0},
     "calibration": {
         "description": "What is promised of them beside their agreement, as options of `selfdraft calibrate`.",
         "type": "object",
@@ -60,9 +60,8 @@ SETTINGS = {
     "training": {
         "description": "How the heads are trained: keys of the section training, each with its default there; mode "
         "is online where num_heads stands, for layers that nobody has listed are not captured before.",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {},
+        "$ref": "#/$defs/training",
+        "default": {},
     },
 }
 REQUIRED = ("capacity",)

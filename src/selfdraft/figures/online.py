@@ -12,16 +12,25 @@ TOLD = ("learner", "part", "dataset", "prompts")
 
 
 def draw(inputs: Inputs) -> Figure:
-    """One panel of the looks at held-out prompts; exits that were trained before are lines across it."""
+    """One panel of the looks at held-out prompts; exits that were trained before are lines across it.
+
+    Lines whose stream changes are those of figure `shift`, and here only where there are no others.
+    """
     rows = inputs.table("online.csv", TOLD, (), ("prompts", "accepted_mean"))
     figure, (ax,) = style.canvas(inputs.style, style.COLUMN, 2.3)
     ax.set(xlabel="prompts seen", ylabel=upright("accepted_mean"))
+    sets = rows[rows["part"] == "stream"].groupby("learner")["dataset"].nunique()
+    steady = ~rows["learner"].isin(sets.index[sets > 1])
     looks = rows[rows["part"] == "held_out"]
+    alone = steady[looks.index]
+    looks = looks[alone] if alone.any() else looks
     for place, (name, line) in enumerate(looks.groupby("learner", sort=False)):
         banded(ax, line, line["prompts"], place, str(name))
-    for place, (_, exit_) in enumerate(rows[rows["part"] == "beside"].iterrows()):
+    beside = rows[rows["part"] == "beside"]
+    for place, (_, exit_) in enumerate(beside.iterrows()):
+        name = f"{exit_['learner']}, trained before" if len(beside) > 1 else "trained before"
         look = style.REFERENCE | {"linestyle": style.LINES[(place + 1) % len(style.LINES)]}
-        ax.axhline(exit_["accepted_mean"], label=f"{exit_['learner']}, trained before", **look)
+        ax.axhline(exit_["accepted_mean"], label=name, **look)
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
     style.legend_above(figure, [ax])

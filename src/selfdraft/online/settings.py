@@ -1,21 +1,24 @@
 """How a draft learns while it decodes, checked."""
 
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from selfdraft.errors import StudyError
-from selfdraft.online.schedule import OBJECTIVES, Mixture
+from selfdraft.online.schedule import Mixture
+from selfdraft.settings.check import check
+from selfdraft.settings.kinds import kind_of
 
 SHARES = {
     "head": ("norm", "translator", "low_rank_head", "head"),
     "split": ("lora",),
     "shared": ("lora",),
 }  # and their capacities
-SLOW = ("slow_every", "beta_kl", "slow_learning_rate")
-DRAFTS = ("argmax", "sample")
-COUNTS = ("gamma", "max_new_tokens", "batch", "fast_batch", "buffer")
-MAY_BE_0 = ("slow_every", "warmup", "evaluate_every", "prompts", "seed")
+SLOW: dict[str, Any] = {
+    "slow_every": {"type": "integer", "minimum": 0},
+    "beta_kl": {"type": "number", "minimum": 0},
+    "slow_learning_rate": {"type": "number", "minimum": 0},
+}
+# A study has no share shared, whose output is no longer the target's.
+RULE = {"type": "object", "properties": kind_of("dvi").settings | SLOW | {"share": {"enum": list(SHARES)}}}
 
 
 @dataclass(frozen=True)
@@ -65,28 +68,14 @@ class OnlineSettings:
     evaluate_every: int = 0
     prompts: int = 0
     seed: int = 0
-    mixture: Mixture = field(init=False)
 
     def __post_init__(self) -> None:
-        for key, known in (("objective", OBJECTIVES), ("share", SHARES), ("draft", DRAFTS)):
-            if getattr(self, key) not in known:
-                raise StudyError(f"{key}: {getattr(self, key)!r} is unknown; one of {', '.join(known)} is right")
-        for key in (*COUNTS, *MAY_BE_0):
-            value, least = getattr(self, key), 0 if key in MAY_BE_0 else 1
-            if type(value) is not int or value < least:
-                raise StudyError(f"{key}: {value!r} is not a whole number ≥ {least}")
-        for key in ("temperature", "replay", "weight_decay", "beta_kl", "slow_learning_rate"):
-            self._check(key, 0 <= getattr(self, key) < math.inf, "a number ≥ 0")
-        for key in ("tau", "gradient_clip"):
-            self._check(key, 0 < getattr(self, key) < math.inf, "a number > 0")
-        if self.learning_rate is not None:
-            self._check("learning_rate", 0 <= self.learning_rate < math.inf, "a number ≥ 0")
-        self._check("baseline_momentum", 0 <= self.baseline_momentum < 1, "a number in [0, 1)")
-        object.__setattr__(self, "mixture", Mixture(self.warmup))
+        check({key: value for key, value in asdict(self).items() if value is not None}, RULE)
 
-    def _check(self, key: str, right: bool, what: str) -> None:
-        if not right:
-            raise StudyError(f"{key}: {getattr(self, key)} is not {what}")
+    @property
+    def mixture(self) -> Mixture:
+        """How the weights of the composite objective move."""
+        return Mixture(self.warmup)
 
     @property
     def draft_temperature(self) -> float:
@@ -95,5 +84,5 @@ class OnlineSettings:
 
     def as_json(self) -> dict[str, Any]:
         """By name; what only a shared verifier asks for is left out of other shares."""
-        idle = ("mixture", *(SLOW if self.share != "shared" else ()))
+        idle = SLOW if self.share != "shared" else {}
         return {name: value for name, value in asdict(self).items() if name not in idle}

@@ -1,22 +1,18 @@
 """The settings of the data stage, checked: budgets and lengths, and the parts that data are made of."""
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from selfdraft.errors import StudyError
 from selfdraft.sequences import SPLITS
-from selfdraft.sources.fetch import check_source
-from selfdraft.sources.shapes import SHAPES
+from selfdraft.settings.check import check
+from selfdraft.settings.rules import section
 
 ALONE = ""  # the name of the one part of data that are no mixture
 EVALUATION_ONLY = ("held_out",)
 BUDGETS = tuple(f"{split}_tokens" for split in SPLITS)
 PART_KEYS = ("shape", "columns", "roles", "max_records")
-MEANINGS = ("user", "assistant", "system")  # of a role; turns of the last are removed
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -41,12 +37,9 @@ class DataSettings:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "DataSettings":
         """Check and take over settings. Raises StudyError naming the key that is wrong or missing."""
-        known = [setting.name for setting in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise StudyError(f"data.{unknown[0]}: unknown key; known are {', '.join(known)}")
+        known = section("data")["properties"]
+        check(dict(values), _only({key: known[key] for key in cls.__dataclass_fields__}), "data")
         splits = values.get("splits", list(SPLITS))
-        if splits not in (list(SPLITS), list(EVALUATION_ONLY)):
-            raise StudyError(f"data.splits: found {splits!r}, expected [held_out], or all of [{', '.join(SPLITS)}]")
         needed = ["held_out_fraction", "sequence_length", *BUDGETS, "prompts", "prompt_length"]
         if splits == list(EVALUATION_ONLY):
             needed = ["sequence_length"] * bool(values.get("held_out_tokens"))
@@ -57,20 +50,9 @@ class DataSettings:
                 raise StudyError(f"data.{budget}: does not go with splits [held_out], data that are never trained on")
         if missing := [key for key in needed if key not in values]:
             raise StudyError(f"data.{missing[0]}: missing")
-        for key in ("sequence_length", *BUDGETS, "prompts", "seed"):
-            value = values.get(key, 0)
-            if type(value) is not int or value < (key in needed):
-                wanted = "a whole number above 0" if key in needed else "a whole number, 0 or more"
-                raise StudyError(f"data.{key}: found {value!r}, expected {wanted}")
-        lengths = values.get("prompt_length", [1, 1])
-        numbers = isinstance(lengths, list) and len(lengths) == 2 and all(type(length) is int for length in lengths)
-        if not numbers or not 0 < lengths[0] <= lengths[1]:
-            raise StudyError(f"data.prompt_length: found {lengths!r}, expected [fewest, most] tokens")
-        fraction = values.get("held_out_fraction", 0.1)
-        if type(fraction) is not float or not 0 < fraction < 1:
-            raise StudyError(f"data.held_out_fraction: found {fraction!r}, expected more than 0 and less than 1")
-        if not isinstance(values.get("english_only", True), bool):
-            raise StudyError(f"data.english_only: found {values['english_only']!r}, expected true or false")
+        shortest, longest = values.get("prompt_length", (1, 1))
+        if shortest > longest:
+            raise StudyError(f"data.prompt_length: {shortest} > {longest}; the shortest comes first")
         own: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         return cls(**own)
 
@@ -109,25 +91,12 @@ class Part:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], key: str) -> "Part":
         """Check and take over one part's keys. Raises StudyError naming the one that is wrong, below `key`."""
-        known = [part.name for part in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise StudyError(f"{key}.{unknown[0]}: unknown key; known are {', '.join(known)}")
-        check_source(values.get("source"), f"{key}.source")
+        rule = section("data")["properties"]["mixture"]["additionalProperties"]
+        check(values, rule | {"required": ["source"]}, key)
         shape, columns, limit = values.get("shape", cls.shape), values.get("columns", {}), values.get("max_records")
-        if shape not in SHAPES:
-            raise StudyError(f"{key}.shape: found {shape!r}, expected one of {', '.join(SHAPES)}")
-        if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
-            raise StudyError(f"{key}.columns: found {columns!r}, expected {{column: its name in the records}}")
-        roles = values.get("roles", {})
-        if not isinstance(roles, Mapping) or not all(meaning in MEANINGS for meaning in roles.values()):
-            raise StudyError(f"{key}.roles: found {roles!r}, expected {{role in the records: {' | '.join(MEANINGS)}}}")
+        roles, weight = values.get("roles", {}), values.get("weight", cls.weight)
         if roles and shape != "conversations":
             raise StudyError(f"{key}.roles: does not go with shape {shape}, which has no turns")
-        if limit is not None and (type(limit) is not int or limit < 1):
-            raise StudyError(f"{key}.max_records: found {limit!r}, expected a whole number above 0")
-        weight = values.get("weight", cls.weight)
-        if type(weight) not in (int, float) or not math.isfinite(weight) or weight <= 0:
-            raise StudyError(f"{key}.weight: found {weight!r}, expected a number above 0")
         return cls(values["source"], shape, columns, limit, weight, roles)
 
     @property
@@ -154,17 +123,13 @@ def parts_of(mixture: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[d
     """Data of several sources: NAME -> {weight, source, shape, columns, roles, max_records}; `settings` is the rest."""
     if misplaced := [key for key in PART_KEYS if key in settings]:
         raise StudyError(f"data.{misplaced[0]}: does not go with a mixture; each of its parts has its own")
-    if not mixture:
-        raise StudyError("data.mixture: empty; expected {NAME: {weight, source, …}, …}")
-    parts = {}
-    for name, values in mixture.items():
-        key = f"data.mixture.{name}"
-        if not NAME.fullmatch(name):
-            raise StudyError(f'data.mixture: {name!r} is not a name of letters, digits, ".", "_" and "-"')
-        if not isinstance(values, Mapping) or "weight" not in values:
-            raise StudyError(f"{key}.weight: missing; every part of a mixture needs one")
-        parts[name] = Part.from_mapping(values, key)
+    check(mixture, section("data")["properties"]["mixture"], "data", "mixture")
+    parts = {name: Part.from_mapping(values, f"data.mixture.{name}") for name, values in mixture.items()}
     return checked(parts, DataSettings.from_mapping(settings))
+
+
+def _only(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def checked(parts: dict[str, Part], settings: DataSettings) -> tuple[dict[str, Part], DataSettings]:

@@ -7,15 +7,10 @@ from typing import Any
 
 from selfdraft.errors import StudyError
 from selfdraft.files import home_expanded, sha256_of
+from selfdraft.settings.check import check
 from selfdraft.sources.checksum import check_sha256
 from selfdraft.sources.hub import download_repository
 from selfdraft.sources.package import download_member, download_members, is_pattern
-
-KEYS: dict[str, tuple[set[str], set[str]]] = {  # kind: (required, optional)
-    "package": ({"package", "version", "member", "sha256"}, set()),
-    "hub": ({"repo", "revision"}, {"files", "split", "config"}),
-    "path": ({"path"}, {"sha256", "files", "split", "config"}),
-}
 
 
 @dataclass(frozen=True)
@@ -31,17 +26,8 @@ class Fetched:
 
 
 def check_source(source: Any, key: str = "source") -> None:
-    """Raise StudyError if a source setting has an unknown kind, or lacks a key, or has one too many."""
-    kind = source.get("kind") if isinstance(source, Mapping) else None
-    if kind not in KEYS:
-        raise StudyError(f"{key}.kind: found {kind!r}, expected one of {', '.join(KEYS)}")
-    required, optional = KEYS[kind]
-    found = set(source) - {"kind"}
-    if missing := sorted(required - found):
-        raise StudyError(f"{key}.{missing[0]}: missing; a {kind} source needs {', '.join(sorted(required))}")
-    if unknown := sorted(found - required - optional):
-        known = ", ".join(sorted(required | optional))
-        raise StudyError(f"{key}.{unknown[0]}: unknown key; a {kind} source has {known}")
+    """Raise StudyError if a source setting has an unknown kind, lacks a key, has one too many, or a wrong value."""
+    check(source, {"$ref": "#/$defs/source"}, key)
 
 
 def fetch(source: Mapping[str, Any], cache_dir: str | Path, repository: str, patterns: list[str]) -> Fetched:

@@ -112,7 +112,8 @@ def jackknife(left_out: Floats) -> float:
 
 
 def lines_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by their line. Its name is the objective, and what else tells it from the other lines.
+    """Runs by their line. Its name is the objective, what the stream goes on with, and what else tells it from other
+    lines of such a stream.
 
     Raises StudyError for two runs of one line with one seed, or with other held-out prompts.
     """
@@ -123,8 +124,6 @@ def lines_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
             groups.append([run])
         else:
             group.append(run)
-    keys = dict.fromkeys(key for group in groups for key in group[0].settings)
-    differing = [key for key in keys if len({str(group[0].settings.get(key)) for group in groups}) > 1]
     named = {}
     for group in groups:
         first = group[0]
@@ -133,10 +132,17 @@ def lines_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
                 raise StudyError(f"{run.folder}: seed {run.config['seed']} stands twice among runs of one line")
             if run.results["evaluations"][0]["by_prompt"].keys() != first.results["evaluations"][0]["by_prompt"].keys():
                 raise StudyError(f"{run.folder}: other held-out prompts than {first.folder} has")
-        own = [key for key in differing if key != "objective" and key in first.settings]
-        told = [_told(key, first.settings[key]) for key in own]
+        alike = [other[0].settings for other in groups if _goes_on(other[0]) == _goes_on(first)]
+        own = [key for key in first.settings if len({str(settings.get(key)) for settings in alike}) > 1]
+        own += ["stream"] * (len(alike) < len(groups) and "stream" not in own)
+        told = [_told(key, first.settings[key]) for key in own if key != "objective"]
         named[", ".join([first.settings["objective"], *filter(None, told)])] = group
     return named
+
+
+def _goes_on(run: Run) -> list[str]:
+    """What the stream goes on with."""
+    return list(run.settings["stream"][1:])
 
 
 def _told(key: str, value: Any) -> str:

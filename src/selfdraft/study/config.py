@@ -1,27 +1,17 @@
 """Reading a study's config: checked against the schema and against itself, each mistake told in one line."""
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jsonschema import Draft202012Validator, validators
 
 from selfdraft.errors import StudyError
+from selfdraft.settings.check import first_problem
 from selfdraft.study.contradictions import contradictions
 from selfdraft.study.entries import trained_drafters
 from selfdraft.study.schema import SCHEMA, read_schema
-from selfdraft.study.schema_problems import schema_problem, urgency
-
-# .nan and .inf are numbers to YAML, but settings of nothing.
-StudyValidator = validators.extend(
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
-        "number", lambda _, value: type(value) in (int, float) and math.isfinite(value)
-    ),
-)
 
 
 def load(path: str | Path, schema: str | Path = SCHEMA) -> dict[str, Any]:
@@ -47,9 +37,8 @@ def check(config: Any, path: str | Path, schema: str | Path = SCHEMA) -> None:
     """
     rules = read_schema(schema)
     _fill_defaults(config, rules, rules)
-    errors = sorted(StudyValidator(rules).iter_errors(config), key=urgency)
-    if errors:
-        raise StudyError(f"{path}: {schema_problem(errors[0])}")
+    if problem := first_problem(config, rules):
+        raise StudyError(f"{path}: {problem}")
     _fill_training(config)
     if problem := next(iter(contradictions(config)), None):
         raise StudyError(f"{path}: {problem}")

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from selfdraft.drafters import kind_of
+from selfdraft.settings.problems import shown, suggestion
 from selfdraft.study import online
 from selfdraft.study.drawing import FIGURES
 from selfdraft.study.entries import drafters_in_use, trained_drafters
 from selfdraft.study.options import splits_of
-from selfdraft.study.schema_problems import shown, suggestion
 from selfdraft.study.sweeps import FIXED
 from selfdraft.study.teaching import heads_online
 
@@ -150,7 +150,7 @@ def _drafter_contradictions(config: dict[str, Any]) -> Iterable[str]:
             yield f"{where}.training.ttt_length: {steps} steps do not fit into data.sequence_length, {length}"
 
 
-LAYOUT = {"features": None, "fc_norm": True, "norm_output": False, "bias_rank": 0, "confidence": False}  # if not said
+LAYOUT = ("features", "fc_norm", "norm_output", "bias_rank", "confidence")
 
 
 def _initial_contradictions(where: str, name: str, drafters: dict[str, Any]) -> Iterable[str]:
@@ -170,8 +170,8 @@ def _initial_contradictions(where: str, name: str, drafters: dict[str, Any]) -> 
         yield f"{where}.initial: leads back to itself: {', '.join([*chain, name])}; one of them must begin anew"
     if "start" in made.get("training", {}):
         yield f"{where}.training.start: does not go with initial, which says where training starts"
-    for key, usual in LAYOUT.items() if other["kind"] == "eagle3" else ():
-        ours, theirs = made.get(key, usual), other.get(key, usual)
+    for key in LAYOUT if other["kind"] == "eagle3" else ():
+        ours, theirs = ((kind_of("eagle3").defaults | entry)[key] for entry in (made, other))
         if ours != theirs and not (key in ("bias_rank", "confidence") and not theirs):
             yield f"{where}.{key}: found {shown(ours)}, {shown(theirs)} of its initial {initial} is right"
 

@@ -1,4 +1,4 @@
-"""One line for one mistake against the config's schema: the key, what was found, what would be right."""
+"""One line for one mistake against a rule: the key, what was found, what would be right."""
 
 import json
 from collections.abc import Iterable
@@ -32,23 +32,24 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def schema_problem(error: ValidationError) -> str:
-    """One line for one schema error: the key, what was found, what would be right."""
-    key = _key(error.absolute_path)
+def problem(error: ValidationError, *where: str) -> str:
+    """One line for one error: the key below `where`, what was found, what would be right."""
+    path = [*where, *error.absolute_path]
+    key = _key(path)
     before = f"{key}: " if key else ""
     found: Any = error.instance
     kind, limit, rule = str(error.validator), cast(Any, error.validator_value), cast(Any, error.schema)
     if kind == "additionalProperties":
         known = list(rule.get("properties", {}))
         unknown = next(name for name in found if name not in known)
-        return f"{_key([*error.absolute_path, unknown])}: unknown key; {suggestion(str(unknown), known)}"
+        return f"{_key([*path, unknown])}: unknown key; {suggestion(str(unknown), known)}"
     if kind == "required":
         missing = next(name for name in limit if name not in found)
-        return f"{_key([*error.absolute_path, missing])}: missing; it must be set"
+        return f"{_key([*path, missing])}: missing; it must be set"
     if kind == "type":
         wanted = " or ".join(TYPES.get(name, name) for name in ([limit] if isinstance(limit, str) else limit))
         hint = ""
-        if limit == "number" and isinstance(found, str) and _is_number(found):
+        if limit == "number" and isinstance(found, str) and "e" in found.lower() and _is_number(found):
             hint = f"; write {float(found):.1e} (YAML reads an exponent only after a decimal point)"
         return f"{before}{shown(found)} is not {wanted}{hint}"
     if kind == "enum":
