@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from selfdraft.commands import train_exits
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
 from selfdraft.errors import StudyError
+from selfdraft.settings.capacity_rules import definitions_with_capacities
 from selfdraft.settings.check import check
 from selfdraft.settings.kinds import kind_of
 
@@ -45,7 +46,7 @@ def checked(settings: Any, name: str) -> dict[str, Any]:
     kind = settings.get("kind") if isinstance(settings, dict) else None
     if kind not in ("eagle3", "exits"):
         raise StudyError(f"{where}.kind: found {kind!r}, eagle3 or exits is what is trained here")
-    check(settings, kind_of(kind).schema, where)
+    check(settings, {**kind_of(kind).schema, "$defs": definitions_with_capacities()}, where)
     found = kind_of(kind).defaults | settings
     return found if kind == "eagle3" else train_exits.checked(found, where)
 

@@ -29,6 +29,9 @@ def first_problem(values: Any, rule: Mapping[str, Any], *where: str) -> str | No
 
 
 def check(values: Any, rule: Mapping[str, Any], *where: str) -> None:
-    """Raise StudyError for the first mistake in `values`, settings of a section or an entry: key and all."""
-    if found := first_problem(values, {**rule, "$defs": definitions()}, *where):
+    """Raise StudyError for the first mistake in `values`, settings of a section or an entry: key and all.
+
+    The rule may refer to `rules.definitions`, unless it has `$defs` of its own.
+    """
+    if found := first_problem(values, {"$defs": definitions(), **rule}, *where):
         raise StudyError(found)

@@ -7,8 +7,8 @@ import torch
 
 from selfdraft.capacities import capacity_named
 from selfdraft.errors import StudyError
+from selfdraft.settings.capacity_rules import training_rule
 from selfdraft.settings.check import check
-from selfdraft.settings.rules import section
 from selfdraft.training.losses import Objective
 
 OBJECTIVES = {"kl": "kl", "kl_ce": "kl", "reverse_kl": "reverse_kl", "tv": "tv", "none": "kl"}  # name -> divergence
@@ -43,7 +43,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(asdict(self), section("training"), "training")
+        check(asdict(self), training_rule(), "training")
         if self.objective == "kl_ce" and self.ce_weight == 0:
             raise StudyError("training.ce_weight: 0, but objective kl_ce needs a weight > 0")
         if self.objective == "kl_ce" and self.loss_vocabulary:
@@ -55,7 +55,7 @@ class Settings:
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "Settings":
         """Raises StudyError for an unknown key, or a value that is none."""
-        check(settings, section("training"), "training")
+        check(settings, training_rule(), "training")
         return cls(**settings)
 
     def rate(self, capacity: str, part: str) -> float:
