@@ -330,11 +330,11 @@ def test_a_tree_of_tokens_whose_states_the_session_holds_is_noticed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tree": {"nodes": 0, "children": 4}}, r"drafting\.mine\.tree\.nodes: 0 is not an integer ≥ 1"),
-        ({"tree": {"nodes": 8, "children": 0}}, r"drafting\.mine\.tree\.children: 0 is not an integer ≥ 1"),
-        ({"tree": {"nodes": True, "children": 4}}, r"drafting\.mine\.tree\.nodes: True is not an integer ≥ 1"),
-        ({"tree": {"nodes": 8}}, r"drafting\.mine\.tree: found {'nodes': 8}, nodes and children are right"),
-        ({"tree": 16}, r"drafting\.mine\.tree: found 16, nodes and children are right"),
+        ({"tree": {"nodes": 0, "children": 4}}, r"drafting\.mine\.tree\.nodes: 0 is not ≥ 1"),
+        ({"tree": {"nodes": 8, "children": 0}}, r"drafting\.mine\.tree\.children: 0 is not ≥ 1"),
+        ({"tree": {"nodes": True, "children": 4}}, r"drafting\.mine\.tree\.nodes: true is not a whole number"),
+        ({"tree": {"nodes": 8}}, r"drafting\.mine\.tree\.children: missing; it must be set"),
+        ({"tree": 16}, r"drafting\.mine\.tree: 16 is not a mapping"),
         ({"tree": {"nodes": 8, "children": 4}, "adapt": True}, r"drafting\.mine\.tree: goes with vocabulary alone"),
     ],
 )
