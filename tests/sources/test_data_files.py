@@ -136,7 +136,7 @@ def test_the_beginning_of_a_large_hub_set_is_streamed_and_not_downloaded(tmp_pat
     assert reading.origin == source
     assert (asked["repo"], asked["name"], asked["split"]) == ("acme/web", "sample-10BT", "train")
     assert (asked["revision"], asked["streaming"]) == (COMMIT, True)
-    with pytest.raises(StudyError, match=r"source\.revision: 'main' is not a full commit hash"):
+    with pytest.raises(StudyError, match=r'source\.revision: "main" is not a full commit hash'):
         read_source({**source, "revision": "main"}, tmp_path, max_records=4)
     with pytest.raises(StudyError, match=r"source\.revision: missing"):
         read_source({"kind": "hub", "repo": "acme/web", "split": "train"}, tmp_path, max_records=4)
