@@ -43,7 +43,7 @@ def test_a_split_of_a_hub_dataset_goes_through_datasets(hub_cache):
 
 
 def test_a_branch_is_no_revision(tmp_path):
-    with pytest.raises(StudyError, match=r"source\.revision: 'main' is not a full commit hash"):
+    with pytest.raises(StudyError, match=r'source\.revision: "main" is not a full commit hash'):
         build_target("tiny", {**SOURCE, "revision": "main"}, tmp_path / "out", tmp_path)
 
 
