@@ -351,12 +351,15 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     from selfdraft.sources.shapes import SHAPES
     from selfdraft.training.drafter_settings import LEARNING_RATES as RATES_OF_DRAFTERS
     from selfdraft.training.drafter_settings import DrafterSettings
-    from selfdraft.training.settings import Settings
+    from selfdraft.training.losses import DIVERGENCES
+    from selfdraft.training.settings import DTYPES, OBJECTIVES, Settings
 
     schema = read_schema()
     keys = {section: set(rule.get("properties", {})) for section, rule in schema["properties"].items()}
     assert keys["training"] == set(Settings.__dataclass_fields__)
     training = schema["properties"]["training"]["properties"]
+    assert set(training["objective"]["enum"]) == set(OBJECTIVES)
+    assert set(training["dtype"]["enum"]) == set(DTYPES)
     assert set(training["learning_rate"]["properties"]) == set(LEARNING_RATES)
     assert set(training["ranks"]["properties"]) == set(RANKS)
     sweep = schema["properties"]["sweeps"]["additionalProperties"]["properties"]
@@ -371,6 +374,8 @@ def test_settings_of_the_schema_are_those_the_stages_know():
     assert set(trained) == {"features", *kind_of("eagle3").defaults}
     assert set(trained["training"]["properties"]) == set(DrafterSettings.__dataclass_fields__)
     assert set(trained["training"]["properties"]["learning_rate"]["properties"]) == set(RATES_OF_DRAFTERS)
+    assert set(trained["training"]["properties"]["dtype"]["enum"]) == set(DTYPES)
+    assert set(trained["training"]["properties"]["loss"]["enum"]) <= set(DIVERGENCES)
     exits = drafter["allOf"][KINDS.index("exits")]["then"]["properties"]
     assert set(exits) == {"kind", "heads", "num_heads", "capacity", "calibration", *kind_of("exits").defaults}
     promised = exits["calibration"]["properties"]

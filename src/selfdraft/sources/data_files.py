@@ -13,7 +13,6 @@ from typing import Any
 from selfdraft.errors import StudyError
 from selfdraft.files import files_below
 from selfdraft.sources.fetch import Fetched, check_source, fetch, sums_of
-from selfdraft.sources.hub import check_revision
 from selfdraft.sources.losses import Losses
 from selfdraft.sources.packed_files import plain_suffix
 from selfdraft.sources.readable import readable_name
@@ -55,7 +54,6 @@ def read_source(source: Mapping[str, Any], cache_dir: str | Path, max_records: i
     by_split = bool({"split", "config"} & set(source))
     if by_split and max_records and source.get("kind") == "hub" and "files" not in source:
         check_source(source)
-        check_revision(source["repo"], source["revision"])
         rows = hub_rows(source["repo"], **split_of(source), **streamed_from_hub(source))
         return Reading(islice(rows, max_records), losses, dict(source))
     fetched = fetch(source, cache_dir, "dataset", DATA_FILES)

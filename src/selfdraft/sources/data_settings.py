@@ -37,8 +37,8 @@ class DataSettings:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "DataSettings":
         """Check and take over settings. Raises StudyError naming the key that is wrong or missing."""
-        known = section("data")["properties"]
-        check(dict(values), _only({key: known[key] for key in cls.__dataclass_fields__}), "data")
+        known = {key: section("data")["properties"][key] for key in cls.__dataclass_fields__}
+        check(dict(values), {"additionalProperties": False, "properties": known}, "data")
         splits = values.get("splits", list(SPLITS))
         needed = ["held_out_fraction", "sequence_length", *BUDGETS, "prompts", "prompt_length"]
         if splits == list(EVALUATION_ONLY):
@@ -126,10 +126,6 @@ def parts_of(mixture: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[d
     check(mixture, section("data")["properties"]["mixture"], "data", "mixture")
     parts = {name: Part.from_mapping(values, f"data.mixture.{name}") for name, values in mixture.items()}
     return checked(parts, DataSettings.from_mapping(settings))
-
-
-def _only(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def checked(parts: dict[str, Part], settings: DataSettings) -> tuple[dict[str, Part], DataSettings]:
