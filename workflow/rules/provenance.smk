@@ -13,7 +13,6 @@ rule provenance:
             rules.exit_layers.output if entries.several_heads(config) else [],
             rules.gather_unverified.output if entries.in_use_by(config, "train_exits") else [],
             rules.gather_heads.output if entries.in_use_by(config, "train_exits") else [],
-            "results/lengths.csv" if drawing.EARLY in drawing.figures(config) else [],  # of the first figure
         ],
         machine=rules.machine.output,
         checkpoints=collect("results/checkpoints/{draft.name}/config.json", draft=sweeps.checkpoints(config)),
