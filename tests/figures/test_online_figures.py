@@ -1,12 +1,19 @@
 """The figures of drafts that learn while they decode show the rows of online.csv, and say where there is nothing."""
 
+import online_runs
 import pandas as pd
 import pytest
 from drawing import drawn, words
 
+from selfdraft.cli import main
 from selfdraft.figures import figure_module
 from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.style import Style, applied
+
+
+def drawn_from(study, table):
+    with applied(Style()):
+        return figure_module("online").draw(Inputs(study / "results.csv", None, [], table, {}))
 
 
 def test_a_line_an_objective_with_its_band_and_the_trained_exit_across(study):
@@ -22,13 +29,23 @@ def test_a_line_an_objective_with_its_band_and_the_trained_exit_across(study):
     assert ax.lines[2].get_ydata()[0] == pytest.approx(exit_)
 
 
+def test_where_a_line_has_had_what_the_exit_had_it_is_marked(study, tmp_path):
+    folders = online_runs.write_runs(tmp_path / "learners", trained=(90, 0.125))
+    assert main(["online", "--runs", *map(str, folders), "--out", str(tmp_path / "online.csv")]) == 0
+    rows = pd.read_csv(tmp_path / "online.csv")
+    (ax,) = drawn_from(study, tmp_path / "online.csv").axes
+    marks = {one.get_label(): one.get_offsets().tolist() for one in ax.collections}
+    for part in ("equal_data", "equal_seconds"):
+        there = rows[rows["part"] == part]
+        assert list(there["learner"]) == ["composite", "none"]
+        assert marks[part.replace("_", " ")] == there[["prompts", "accepted_mean"]].to_numpy().tolist()
+
+
 def test_lines_whose_stream_changes_are_left_to_their_own_figure_where_there_are_others(study, tmp_path):
     rows = pd.read_csv(study / "online.csv")
     steady = rows[~((rows["learner"] == "none") & (rows["dataset"] == "code"))]
     steady.to_csv(tmp_path / "online.csv", index=False)
-    inputs = Inputs(study / "results.csv", None, [], tmp_path / "online.csv", {})
-    with applied(Style()):
-        (ax,) = figure_module("online").draw(inputs).axes
+    (ax,) = drawn_from(study, tmp_path / "online.csv").axes
     assert [line.get_label() for line in ax.lines] == ["none", "trained before"]
 
 

@@ -110,6 +110,8 @@ def test_at_equal_budgets_it_stands_beside_the_exit_that_was_trained_before(tmp_
     beside = accepted(runs[0]["beside"][0]["by_prompt"])
     assert float(rows[0]["over_trained"]) == pytest.approx(mean - beside)
     assert float(rows[0]["over_trained_low"]) < mean - beside < float(rows[0]["over_trained_high"])
+    seen = [[run["evaluations"][place]["prompts"] for place in (first, second)] for run in runs]
+    assert float(rows[0]["prompts"]) == pytest.approx(np.mean([(1 - share) * a + share * b for a, b in seen]))
     assert float(rows[0]["tokens" if part == "equal_data" else "learning_s"]) in trained
 
 

@@ -418,6 +418,14 @@ def test_a_drafter_needs_those_that_it_begins_with():
     assert differ == ["first", "then"]
 
 
+@pytest.mark.parametrize(("answers", "threads"), [("regenerated", 2), ("original", 1)])
+def test_answers_take_all_cores_only_where_nothing_is_trained_meanwhile(answers, threads):
+    one = {"kind": "eagle3", "features": [1, 2, 3]}
+    named = {"a": one | {"answers": "regenerated"}, "b": one | {"answers": answers}}
+    config = {"drafters": named, "sweeps": {"drafters": {"drafter": ["a", "b"], "gamma": [3], "policy": ["greedy"]}}}
+    assert teaching.answering_threads(config, 2) == threads
+
+
 def test_answers_and_their_drafter_depend_on_the_one_policy_that_answers():
     eagle = {"kind": "eagle3", "features": [1, 2], "answers": "regenerated"}
     config = CONFIG | {"answers": {"questions": 9, "policy": "greedy"}, "drafters": {"eagle": eagle}}

@@ -270,7 +270,7 @@ def test_steps_longer_than_the_sequences_are_refused(target):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "mse"}, 'training.loss: "mse" is not known; known are kl, tv'),
+        ({"loss": "mse"}, 'training.loss: "mse" is not known; known are kl, tv, lk'),
         ({"ttt_length": 0}, "training.ttt_length: 0 is not ≥ 1"),
         ({"step_decay": 0}, "training.step_decay: 0 is not > 0"),
         ({"step_share": 0}, "training.step_share: 0 is not in (0, 1]"),

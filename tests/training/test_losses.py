@@ -27,14 +27,19 @@ def plain(draft, teacher, labels, objective):
     elif objective.divergence == "reverse_kl":
         value = F.kl_div(p.log(), q, reduction="sum")
     else:
-        value = 0.5 * (p - q).abs().sum()
+        distances = 0.5 * (p - q).abs().sum(-1)
+        if objective.divergence == "lk":
+            weights = torch.exp(-3 * torch.minimum(p, q).sum(-1)).detach()
+            kls = F.kl_div(q.log(), p, reduction="none").sum(-1)
+            distances = weights * kls + (1 - weights) * distances
+        value = distances.sum()
     return T**2 * value + objective.ce_weight * F.cross_entropy(draft, labels, reduction="sum")
 
 
 OBJECTIVES = [
     Objective(T, divergence, ce_weight, top_k)
     for T in (0.5, 1.0, 4.0)
-    for divergence in ("kl", "reverse_kl", "tv")
+    for divergence in ("kl", "reverse_kl", "tv", "lk")
     for ce_weight in (0.0, 0.3)
     for top_k in (0, 7)
     if not (top_k and divergence == "reverse_kl")

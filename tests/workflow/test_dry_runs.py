@@ -316,7 +316,7 @@ def test_the_long_study_is_the_default_ones_eagle_3_on_more_answers_and_what_sta
     assert jobs["domain_acceptance"] == 2
     assert not {"train", "train_exits", "capture", "quality"} & set(jobs)  # no exit, and no states but the answers'
     long, default = (yaml.safe_load((ROOT / name).read_text()) for name in ("profiles/long/config.yaml", "config.yaml"))
-    assert long["answers"] == default["answers"] | {"questions": 8 * default["answers"]["questions"]}
+    assert long["answers"] == default["answers"] | {"questions": 4 * default["answers"]["questions"]}
     recipe = default["drafters"]["eagle3"]
     assert long["drafters"]["eagle3"] == recipe | {"training": {"epochs": 3, "evaluations": 12}}
     for name in ("lookup", "hybrid"):

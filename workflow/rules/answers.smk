@@ -44,7 +44,7 @@ rule regenerate:
         "results/benchmarks/regenerate.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: teaching.answering_threads(config, workflow.cores)
     resources:
         gpu=1,
         mem_mb=4000,

@@ -96,8 +96,9 @@ SETTINGS = {
                 "maximum": 1,
             },
             "loss": {
-                "description": "kl: of the teacher restricted to the draft vocabulary; tv: total variation.",
-                "enum": ["kl", "tv"],
+                "description": "kl: of the teacher restricted to the draft vocabulary; tv: total variation; lk: both, "
+                "the KL weighted by exp(-3 * overlap).",
+                "enum": ["kl", "tv", "lk"],
             },
             "epochs": {"description": "Passes over the text (1).", "type": "integer", "minimum": 1},
             "tokens_per_step": {

@@ -9,15 +9,17 @@ from selfdraft.figures.inputs import Inputs
 from selfdraft.figures.quantities import upright
 
 TOLD = ("learner", "part", "dataset", "prompts")
+EQUAL = {"equal_data": ("o", "equal data"), "equal_seconds": ("s", "equal seconds")}
 
 
 def draw(inputs: Inputs) -> Figure:
-    """One panel of the looks at held-out prompts; exits that were trained before are lines across it.
+    """One panel of the looks at held-out prompts; exits that were trained before are lines across it. Where a line has
+    served as many tokens as the first of them was trained on, or has learnt for as many seconds, it has a hollow mark.
 
     Lines whose stream changes are those of figure `shift`, and here only where there are no others.
     """
     rows = inputs.table("online.csv", TOLD, (), ("prompts", "accepted_mean"))
-    figure, (ax,) = style.canvas(inputs.style, style.COLUMN, 2.3)
+    figure, (ax,) = style.canvas(inputs.style, style.COLUMN, 2.45)
     ax.set(xlabel="prompts seen", ylabel=upright("accepted_mean"))
     sets = rows[rows["part"] == "stream"].groupby("learner")["dataset"].nunique()
     steady = ~rows["learner"].isin(sets.index[sets > 1])
@@ -31,6 +33,13 @@ def draw(inputs: Inputs) -> Figure:
         name = f"{exit_['learner']}, trained before" if len(beside) > 1 else "trained before"
         look = style.REFERENCE | {"linestyle": style.LINES[(place + 1) % len(style.LINES)]}
         ax.axhline(exit_["accepted_mean"], label=name, **look)
+    for part, (marker, label) in EQUAL.items():
+        there = rows[(rows["part"] == part) & rows["learner"].isin(looks["learner"])].dropna(
+            subset=["prompts", "accepted_mean"]
+        )
+        if len(there):
+            hollow = {"facecolor": "none", "edgecolor": style.REFERENCE["color"], "linewidth": 0.6}
+            ax.scatter(there["prompts"], there["accepted_mean"], s=28, marker=marker, label=label, zorder=3, **hollow)
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
     style.legend_above(figure, [ax])

@@ -247,7 +247,8 @@ def gradients_since(group: Sequence[Run], place: int) -> Floats | None:
 
 def _equal(group: Sequence[Run], trained: Mapping[str, Any], confidence: float) -> Iterator[dict[str, str]]:
     """The line beside an exit that was trained before, when it had served as many tokens as that was trained on, and
-    when it had learnt for as many seconds: acceptance in a straight line between the looks before and after.
+    when it had learnt for as many seconds: acceptance and prompts seen, in a straight line between the looks before and
+    after.
 
     A line that ended before has no estimate there.
     """
@@ -267,6 +268,9 @@ def _equal(group: Sequence[Run], trained: Mapping[str, Any], confidence: float) 
         share = np.array(
             [(most - each[at - 1]) / (each[at] - each[at - 1]) for each, at in zip(spent, places, strict=True)]
         )
+        looked = [run.results["evaluations"][at - 1 : at + 1] for run, at in zip(group, places, strict=True)]
+        seen = np.array([[look["prompts"] for look in two] for two in looked], dtype=np.float64)
+        row["prompts"] = number_text(float((seen[:, 0] + share * (seen[:, 1] - seen[:, 0])).mean()))
         before = np.stack([run.sums(at - 1) for run, at in zip(group, places, strict=True)], axis=1)
         after = np.stack([run.sums(at) for run, at in zip(group, places, strict=True)], axis=1)
         looks, beside = [*before, *after], sums_of(trained, seeds)

@@ -21,6 +21,12 @@ def answers_folder(config: Config) -> str:
     return f"results/answers/{config['data']['name']}"
 
 
+def answering_threads(config: Config, cores: int) -> int:
+    """CPU threads that answers are decoded with: all where nothing is trained meanwhile, else one."""
+    meanwhile = checkpoints(config) or set(drafters_in_use(config)) - set(regenerating(config))
+    return 1 if meanwhile else cores
+
+
 def answered_depths(config: Config) -> list[int]:
     """The depths whose states are kept of the target's own answers, the final one left out."""
     return sorted({depth for made in regenerating(config).values() for depth in made["features"]})

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from selfdraft.errors import StudyError
 
-DIVERGENCES = ("kl", "reverse_kl", "tv")
+DIVERGENCES = ("kl", "reverse_kl", "tv", "lk")
+LK_RATE = 3.0  # of lk: its weight of the KL is exp(−LK_RATE · overlap), as in arXiv 2602.23881
 
 # A draft's logits as products: Σ input @ weightᵀ over pairs of input [tokens, size] and weight [vocab, size].
 Products = Sequence[tuple[Tensor, Tensor]]
@@ -22,6 +23,8 @@ class Objective:
     """T²·D(teacher, draft), both at temperature T, plus `ce_weight` · cross-entropy with the labels at 1.
 
     divergence: kl = KL(p ‖ q), reverse_kl = KL(q ‖ p), tv = ½ Σ |p − q|; p the teacher, q the draft.
+    lk = λ·kl + (1 − λ)·tv with λ = exp(−3·Σ min(p, q)) of the token itself, taken as a constant: KL where little is
+    accepted yet, and what acceptance is made of where much is.
     teacher_top_k: only the teacher's k most likely tokens, renormalised; 0 keeps all. Then reverse_kl
     would be infinite: it is refused.
     """
@@ -74,12 +77,24 @@ class Teacher:
         return cls(log_p, log_p.exp(), left_out)
 
 
-def _sum_of_p_log_p_over_q(teacher: Teacher, log_q: Tensor) -> Tensor:
-    """Σ p (log p − log q), 0 where p is 0."""
+def _p_log_p_over_q(teacher: Teacher, log_q: Tensor) -> Tensor:
+    """p (log p − log q), 0 where p is 0."""
     difference = teacher.log_p - log_q
     if teacher.left_out is not None:
         difference.masked_fill_(teacher.p == 0, 0.0)
-    return difference.mul_(teacher.p).sum(dtype=torch.float64)
+    return difference.mul_(teacher.p)
+
+
+def _sum_of_p_log_p_over_q(teacher: Teacher, log_q: Tensor) -> Tensor:
+    return _p_log_p_over_q(teacher, log_q).sum(dtype=torch.float64)
+
+
+def _total_variation(teacher: Teacher, q: Tensor) -> tuple[Tensor, Tensor]:
+    """½ Σ |p − q| of each row, `[rows, 1]`, and its slope by the draft's logits at temperature 1, `[rows, vocab]`."""
+    difference = q - teacher.p
+    sign = difference.sign()
+    slope = sign.sub_((q * sign).sum(-1, keepdim=True)).mul_(q).mul_(0.5)
+    return difference.abs_().sum(-1, keepdim=True).mul_(0.5), slope
 
 
 def _logit_gradient(draft: Tensor, teacher: Teacher, labels: Tensor, objective: Objective, grad: Tensor) -> Tensor:
@@ -96,10 +111,14 @@ def _logit_gradient(draft: Tensor, teacher: Teacher, labels: Tensor, objective: 
         value = by_row.sum(dtype=torch.float64)
         slope = ratio.sub_(by_row).mul_(q)
     else:
-        sign = (q - teacher.p).sign_()
-        by_row = (q * sign).sum(-1, keepdim=True)
-        value = 0.5 * (q - teacher.p).abs_().sum(dtype=torch.float64)
-        slope = sign.sub_(by_row).mul_(q).mul_(0.5)
+        distances, slope = _total_variation(teacher, q)
+        if objective.divergence == "lk":
+            of_kl = (-LK_RATE * (1 - distances)).exp()  # a teacher and a draft overlap by what is not their distance
+            kls = _p_log_p_over_q(teacher, log_q).sum(-1, keepdim=True)
+            value = torch.lerp(distances, kls, of_kl).sum(dtype=torch.float64)
+            slope.lerp_(q - teacher.p, of_kl)
+        else:
+            value = distances.sum(dtype=torch.float64)
     # d/d logits = 1/T · d/d (logits / T), times T²
     loss = T**2 * value
     if T != 1:
