@@ -11,6 +11,7 @@ import pwd
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ETC = Path("/etc/slurm")
@@ -124,10 +125,10 @@ class OneNode:
             *("--port=16830", "--bind-address=127.0.0.1", f"--pid-file={data}/pid"),
         )
         client = ["mariadb", "--no-defaults", f"--socket={data}/sock", "--user=root"]
-        self.wait(lambda: subprocess.run([*client, "-e", "select 1"], capture_output=True).returncode == 0, str(socket))
+        self.wait(lambda: self.try_asking(*client, "-e", "select 1"), str(socket))
         sql = "create user slurm@localhost; create user slurm@127.0.0.1; create database slurm_acct_db;"
         sql += "grant all on slurm_acct_db.* to slurm@localhost; grant all on slurm_acct_db.* to slurm@127.0.0.1;"
-        subprocess.run([*client, "-e", sql], check=True)
+        subprocess.run([*client, "-e", sql], check=True, timeout=60)
         lines = {
             "AuthType": "auth/munge",
             "DbdHost": "localhost",
@@ -147,9 +148,10 @@ class OneNode:
         conf.chmod(0o600)
         self.run_on("slurmdbd", "-D")
         self.wait(lambda: self.try_asking("sacctmgr", "-n", "list", "tres"), "slurmdbd does not answer")
-        subprocess.run(["sacctmgr", "-i", "add", "cluster", "onenode"], capture_output=True)
-        subprocess.run(["sacctmgr", "-i", "add", "account", "study"], check=True, capture_output=True)
-        subprocess.run(["sacctmgr", "-i", "add", "user", "root", "account=study"], check=True, capture_output=True)
+        add = ("sacctmgr", "-i", "add")
+        subprocess.run([*add, "cluster", "onenode"], capture_output=True, timeout=60)
+        subprocess.run([*add, "account", "study"], check=True, capture_output=True, timeout=60)
+        subprocess.run([*add, "user", "root", "account=study"], check=True, capture_output=True, timeout=60)
 
     def run_on(self, program, *words, user=None):
         """Start a daemon in the foreground; its output goes to a log."""
@@ -159,22 +161,25 @@ class OneNode:
         self.processes.append((program, process))
 
     def ask(self, *command):
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
 
     def try_asking(self, *command):
-        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
 
     def wait(self, ready, problem, seconds=60):
-        for _ in range(2 * seconds):
-            if ready():
-                return
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with suppress(subprocess.TimeoutExpired):
+                if ready():
+                    return
             time.sleep(0.5)
         logs = {path.name: path.read_text(errors="replace")[-1500:] for path in (self.folder / "logs").iterdir()}
         raise RuntimeError(f"{problem}; {logs}")
 
     def stop(self):
         """End what `start` started, by its process id, and take the configuration away."""
-        subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=60)
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=60)
         for _, process in reversed(self.processes):
             process.terminate()
             try:
