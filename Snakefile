@@ -62,6 +62,7 @@ STATES = collect(
     depth=lookup(dpath="layer{layer}_T{T}_{capacity}{variant}", within=sweeps.depth_by_draft(config)),
 )
 DOMAIN_POINTS = sweeps.points_for(config, "domains")
+TIMED_ELSEWHERE = sweeps.points_for(config, "domains", "timed")
 DOMAIN_DEPTHS = sweeps.depths(sweeps.trained(DOMAIN_POINTS))
 TEACHER = collect(
     "results/target/{name}/{file}",
@@ -118,8 +119,8 @@ include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/online.smk"
 include: "workflow/rules/quality.smk"
 include: "workflow/rules/acceptance.smk"
-include: "workflow/rules/domains.smk"
 include: "workflow/rules/speed.smk"
+include: "workflow/rules/domains.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/side_tables.smk"
 include: "workflow/rules/provenance.smk"

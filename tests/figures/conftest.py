@@ -1,7 +1,5 @@
 """A synthetic study, its results.csv and the tables beside it, made once for all figure tests."""
 
-import fcntl
-import os
 import sys
 from pathlib import Path
 
@@ -35,23 +33,6 @@ def write_online(study, **sizes):
 
 def with_results(folder, **sizes):
     return write_table(synthetic_study.write_study(folder, **sizes))
-
-
-@pytest.fixture(scope="session")
-def once(tmp_path_factory):
-    """Makes a folder that all processes of the test run read; the first one that needs it makes it."""
-    place = tmp_path_factory.getbasetemp()
-    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
-
-    def made(name, make):
-        with open(place / f"{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (place / f"{name}.made").exists():
-                make(place / name)
-                (place / f"{name}.made").touch()
-        return place / name
-
-    return made
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from PIL import Image
 from selfdraft import __version__
 from selfdraft.cli import main
 from selfdraft.figures import FIGURES
+from selfdraft.figures.style import COLUMN, FULL
 from selfdraft.provenance.figure_metadata import figure_of
 
 KINDS = ("pdf", "png")
@@ -27,9 +28,14 @@ def draw(name, study, out):
     return {kind: out / f"{name}.{kind}" for kind in KINDS}
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_another_folder_and_another_day_give_the_same_bytes(name, study, tmp_path, monkeypatch):
-    first = draw(name, study, tmp_path / "a")
+@pytest.fixture(scope="module", params=FIGURES)
+def figure(request, study, tmp_path_factory):
+    """A figure's name and its files, drawn once."""
+    return request.param, draw(request.param, study, tmp_path_factory.mktemp(request.param))
+
+
+def test_another_folder_and_another_day_give_the_same_bytes(figure, study, tmp_path, monkeypatch):
+    name, first = figure
     shutil.copytree(study, tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
@@ -38,10 +44,16 @@ def test_another_folder_and_another_day_give_the_same_bytes(name, study, tmp_pat
         assert first[kind].read_bytes() == second[kind].read_bytes()
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_pdf_and_png_name_every_table_that_was_read(name, study, tmp_path):
+def test_letters_stay_letters_and_the_width_is_that_of_a_column_or_a_page(figure):
+    _, files = figure
+    assert b"/Type3" not in files["pdf"].read_bytes()
+    width = imread(files["png"]).shape[1] / 300
+    assert width == pytest.approx(COLUMN, abs=0.01) or width == pytest.approx(FULL, abs=0.01)
+
+
+def test_pdf_and_png_name_every_table_that_was_read(figure, study):
+    name, files = figure
     folder = tables_of(name, study)
-    files = draw(name, study, tmp_path)
     told = figure_of(files["pdf"])
     assert told == figure_of(files["png"])
     assert told["figure"] == name

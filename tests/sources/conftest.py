@@ -1,6 +1,7 @@
 """The real default assets, where they have been downloaded before; tests never go to the network."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ def real_cache(default_study: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_target(real_cache: Path, default_study: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_target(real_cache: Path, default_study: dict[str, Any], once: Callable[..., Path]) -> Path:
     """The default target, converted anew from its GGUF."""
     from selfdraft.sources.target import build_target
 
-    folder = tmp_path_factory.mktemp("real") / "target"
-    build_target("SmolLM2", default_study["target"]["source"], folder, real_cache, layers=[6, 29])
-    return folder
+    def make(folder: Path) -> None:
+        build_target("SmolLM2", default_study["target"]["source"], folder, real_cache, layers=[6, 29])
+
+    return once("real-target", make)

@@ -229,6 +229,7 @@ WRONG = [
     ("domains/sets", {}, "domains.sets: {} has too few entries; at least 1 must be there"),
     ("domains/sets/a b", {}, 'domains.sets: "a b" is not a name of letters, digits'),
     ("domains/sweeps", ["domain"], 'domains.sweeps.0: "domain" is not a key of sweeps; did you mean "domains"?'),
+    ("domains/timed", ["lookups"], 'domains.timed.0: "lookups" is not in domains.sweeps; '),
     ("data/name", "news", "domains.sets.news: this is the name of data; choose another one"),
     ("target/name", "humaneval", "domains.sets.humaneval: this is the name of target; choose another one"),
     ("domains/sets/news/held_out_tokens", MISSING, "domains.sets.news: measures nothing; set held_out_tokens (for"),

@@ -310,6 +310,14 @@ def test_a_set_is_measured_for_what_it_says_how_much_of():
     }  # fmt: skip
 
 
+def test_speed_is_timed_on_no_more_prompts_of_a_set_than_it_has():
+    settings = options.speed_settings(DOMAINS | {"speed": {"prompts": 16, "seed": 4}})
+    assert settings == dict.fromkeys(("code", "more"), '{"prompts":3,"seed":4}')
+    few = options.speed_settings(DOMAINS | {"speed": {"prompts": 2}})
+    assert few["code"] == '{"prompts":2}'
+    assert sweeps.points_for(DOMAINS, "domains", "timed") == []
+
+
 def test_nothing_of_a_set_is_trained_on():
     settings = {name: json.loads(text) for name, text in options.set_settings(DOMAINS).items()}
     assert settings["news"] == {"shape": "text", "splits": ["held_out"], "held_out_tokens": 9, "sequence_length": 32}

@@ -313,7 +313,7 @@ def test_the_long_study_is_the_default_ones_eagle_3_on_more_answers_and_what_sta
         "figure_domains",
     )
     assert {name: jobs[name] for name in once} == dict.fromkeys(once, 1)
-    assert jobs["domain_acceptance"] == 2
+    assert (jobs["domain_acceptance"], jobs["domain_speed"]) == (2, 2)
     assert not {"train", "train_exits", "capture", "quality"} & set(jobs)  # no exit, and no states but the answers'
     long, default = (yaml.safe_load((ROOT / name).read_text()) for name in ("profiles/long/config.yaml", "config.yaml"))
     assert long["answers"] == default["answers"] | {"questions": 4 * default["answers"]["questions"]}

@@ -102,7 +102,10 @@ def test_other_text_has_rows_of_its_own_with_what_was_measured_on_it(tiny):
     }
     assert measured == {"documents": {True}, "questions": {False}}
     assert {(row["accepted_mean"], row["policy"]) for row in by_set["documents"]} == {("", "")}
-    assert {row["speedup"] for found in by_set.values() for row in found} == {""}
+    assert {row["speedup"] for row in by_set["documents"]} == {""}
+    timed = {(row["drafter"], row["drafting"]) for row in by_set["questions"] if row["speedup"] != ""}
+    assert timed == {("early_exit", "fixed"), ("early_exit", "trimmed")}  # the sweep of domains.timed
+    assert {row["vanilla_tps"] != "" for row in by_set["questions"]} == {True, False}
     assert len({row["kl"] for row in rows(tiny / "results/results.csv") if row["capacity"] == "head_block"} - {""}) > 3
 
 

@@ -169,3 +169,38 @@ use rule acceptance as domain_acceptance with:
         kept="results/kept/acceptance/{set}",
     message:
         "Acceptance of all points of {wildcards.group}{wildcards.shard}, on {wildcards.set}"
+
+
+use rule speed as domain_speed with:
+    # The points of domains.timed, on as many prompts of the set as are timed of the study's own.
+    input:
+        target=rules.target.output.config,
+        tokenizer=rules.target.output.tokenizer,
+        weights=rules.target.output.weights,
+        data="results/data/{set}/prompts.json",
+        name="results/data/{set}/sources.json",
+        drafts=collect(
+            "results/checkpoints/{draft.name}/{file}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(TIMED_ELSEWHERE)),
+            file=["draft.safetensors", "config.json"],
+        ),
+        sequences=rules.data.output.sequences,
+        index=rules.data.output.index,
+        drafters=DRAFTERS,
+        code=code_digests.code_of("speed"),
+    output:
+        "results/raw/domains/{set}/speed/{policy}{shard}.csv",
+    log:
+        "results/logs/domains/{set}/speed/{policy}{shard}.log",
+    benchmark:
+        "results/benchmarks/domains/{set}/speed/{policy}{shard}.tsv"
+    params:
+        trained_on=lambda wildcards: DATA,
+        checkpoints=collect(
+            "results/checkpoints/{draft.name}",
+            draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(TIMED_ELSEWHERE)),
+        ),
+        points=lookup(dpath="{policy}", within=sweeps.points_by_policy(TIMED_ELSEWHERE)),
+        settings=lookup(dpath="{set}", within=options.speed_settings(config)),
+    message:
+        "Speed of the drafts of domains.timed and both baselines, {wildcards.policy}{wildcards.shard}, on {wildcards.set}"

@@ -53,6 +53,7 @@ rule speed:
     params:
         target=subpath(input.target, parent=True),
         data=subpath(input.data, parent=True),
+        trained_on=subpath(input.data, parent=True),
         checkpoints=collect(
             "results/checkpoints/{draft.name}",
             draft=lookup(dpath="{policy}", within=sweeps.drafts_by_policy(sweeps.points(config))),
@@ -67,7 +68,7 @@ rule speed:
     message:
         "Speed of all drafts and both baselines, {wildcards.policy}{wildcards.shard}"
     shell:
-        "python -m selfdraft speed --target {params.target:q} --data {params.data:q}"
+        "python -m selfdraft speed --target {params.target:q} --data {params.data:q} --trained-on {params.trained_on:q}"
         " --checkpoints {params.checkpoints:q} --drafters {params.drafters:q} --drafting {params.drafting:q}"
         " --points {params.points:q} --policy {wildcards.policy:q} --policy-settings {params.policy:q}"
         " --settings {params.settings:q} --shard {params.shard} --dtype {params.dtype} --threads {threads} --out {output:q} > {log} 2>&1"
@@ -131,6 +132,12 @@ rule gather_speed:
             policy=sweeps.policies(config),
             shard=job_groups.shards(config),
         ),
+        domains=collect(
+            "results/raw/domains/{set}/speed/{policy}{shard}.csv",
+            set=options.sets_with(config, "prompts"),
+            policy=sweeps.by_policy(TIMED_ELSEWHERE),
+            shard=job_groups.shards(config),
+        ),
         code=code_digests.code_of("gather"),
     output:
         "results/speed.csv",
@@ -146,7 +153,7 @@ rule gather_speed:
     message:
         "Gather the speed tables"
     shell:
-        "python -m selfdraft gather --tables {input.tables:q} --out {output:q} > {log} 2>&1"
+        "python -m selfdraft gather --tables {input.tables:q} {input.domains:q} --out {output:q} > {log} 2>&1"
 
 
 rule gather_steps:

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
-from selfdraft.commands.drafters import HELP_DRAFTERS, HELP_DRAFTING
+from selfdraft.commands.drafters import HELP_COUNTED, HELP_DRAFTERS, HELP_DRAFTING
 from selfdraft.evaluation.kept import HELP_CODE, HELP_KEPT
 from selfdraft.evaluation.shards import HELP as HELP_SHARD
 
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--drafters", default="{}", help=HELP_DRAFTERS)
     parser.add_argument("--drafting", default="{}", help=HELP_DRAFTING)
-    parser.add_argument("--trained-on", help="data that a trimmed vocabulary is counted on (default: --data)")
+    parser.add_argument("--trained-on", help=HELP_COUNTED)
     parser.add_argument("--points", required=True, help=HELP_POINTS)
     parser.add_argument("--policies", required=True, help=HELP_POLICIES)
     parser.add_argument("--settings", default="{}", help="the config's `acceptance` section as JSON")

@@ -21,6 +21,7 @@ HELP_DRAFTERS = (
     "settings: " + "; ".join(f"{kind} ({', '.join(kind_of(kind).known_by)})" for kind in KINDS)
 )
 HELP_DRAFTING = 'ways of drafting by name, as JSON: {"trimmed": {"vocabulary": 8192}}; fixed needs no entry'
+HELP_COUNTED = "data that a trimmed vocabulary is counted on (default: --data)"
 HELP_POINTS = "JSON list of [draft's name, gamma, way of drafting (default: fixed)]"
 
 

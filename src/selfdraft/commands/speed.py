@@ -3,7 +3,7 @@
 import argparse
 
 from selfdraft.commands.capture import HELP_DATA, HELP_TARGET
-from selfdraft.commands.drafters import add_points
+from selfdraft.commands.drafters import HELP_COUNTED, add_points
 from selfdraft.commands.options import add_dtype, add_place, add_policy
 from selfdraft.evaluation.shards import HELP as HELP_SHARD
 from selfdraft.threads import HELP as HELP_THREADS
@@ -22,6 +22,7 @@ DEFAULTS = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help=HELP_TARGET)
     parser.add_argument("--data", required=True, help=HELP_DATA)
+    parser.add_argument("--trained-on", help=HELP_COUNTED)
     add_points(parser)
     add_policy(parser)
     parser.add_argument("--settings", default="{}", help="the config's `speed` section as JSON")
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     target = start(args.target, args.dtype, args.device, threads)
     room = (settings["repeats"] + 1) * settings["max_new_tokens"] + max(point.gamma for point in points)
     check_room(prompts, room, target.config.max_positions, args.data)
-    measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data)
+    measured = measured_points(points, args.checkpoints, drafters, drafting, target, args.data, args.trained_on)
     target.pack()
     peer = None if args.no_transformers else TransformersPeer(args.target, target.dtype, str(target.device))
     patience = Patience(settings["attempts"], settings["retime_minutes"])

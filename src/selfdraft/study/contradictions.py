@@ -273,6 +273,12 @@ def _domain_contradictions(config: dict[str, Any]) -> Iterable[str]:
     """Data sets of `domains` whose name is taken, that measure nothing, or whose settings do not go together."""
     section = config.get("domains", {"sweeps": [], "sets": {}})
     sweeps = [config["sweeps"][name] for name in section["sweeps"]]
+    for position, name in enumerate(section.get("timed", [])):
+        if name not in section["sweeps"]:
+            hint = suggestion(name, section["sweeps"])
+            yield f"domains.timed.{position}: {shown(name)} is not in domains.sweeps; {hint}"
+    if section.get("timed") and not any("prompts" in made for made in section["sets"].values()):
+        yield "domains.timed: none of domains.sets has prompts"
     for name, made in section["sets"].items():
         where = f"domains.sets.{name}"
         for other in ("data", "target"):

@@ -39,6 +39,12 @@ def acceptance_settings(config: Config, text: str) -> str:
     return settings_of(config, "acceptance", without=["prompts"] if text in sets(config) else [])
 
 
+def speed_settings(config: Config) -> dict[str, str]:
+    """The speed section as JSON for each set of `domains` with prompts: not more of them are timed than it has."""
+    section, asked = config["speed"], {name: sets(config)[name]["prompts"] for name in sets_with(config, "prompts")}
+    return {name: as_json(section | {"prompts": min(section["prompts"], count)}) for name, count in asked.items()}
+
+
 def before_each(name: str, values: Iterable[str]) -> list[str]:
     """An option before each of its values."""
     return [word for value in values for word in (name, value)]

@@ -122,9 +122,9 @@ def list_of(point: Point) -> list[Any]:
     return [point.draft.name, point.gamma, point.drafting]
 
 
-def points_for(config: Config, section: str) -> list[Point]:
+def points_for(config: Config, section: str, key: str = "sweeps") -> list[Point]:
     """The points of the sweeps that a section of the config names, without repeats; none without the section."""
-    names = config.get(section, {}).get("sweeps", [])
+    names = config.get(section, {}).get(key, [])
     return list(dict.fromkeys(point for name in names for point in points_of(config["sweeps"][name])))
 
 

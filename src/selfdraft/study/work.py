@@ -48,6 +48,9 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "acceptance": new * len(points) * prompts,
         "domain_acceptance": new * len(elsewhere) * answered,
         "speed": timed * (1.5 * len(points) + 2 * policies),  # a vanilla run beside two drafts
+        "domain_speed": timed
+        * (1.5 * len(sweeps.points_for(config, "domains", "timed")) + 2)
+        * len(options.sets_with(config, "prompts")),
         "steps": target * len(points) * len(steps["contexts"]) * steps["rounds"],
         "results": float(len(points) * config["statistics"]["resamples"] * data["prompts"]),
         **_beside(config, target),
