@@ -70,9 +70,9 @@ def test_a_drafter_trained_on_one_conversation_accepts_nearly_all_of_it():
     assert sum(whole) / len(whole) > 3.2
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5])
-def test_a_run_that_goes_on_ends_as_one_that_never_stopped(target, tmp_path, share):
-    settings = dataclasses.replace(SETTINGS, epochs=2, evaluations=3, step_share=share)
+@pytest.mark.parametrize(("share", "loss"), [(1.0, "lk"), (0.5, "tv"), (0.5, "kl")])
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(target, tmp_path, share, loss):
+    settings = dataclasses.replace(SETTINGS, epochs=2, evaluations=3, step_share=share, loss=loss)
     whole_lines, lines = [], []
     whole = trainer(target, settings, whole_lines)
     summary = whole.run()
@@ -94,6 +94,8 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(target, tmp_path, sha
     for found in (summary, again):
         del found["tokens_per_second"], found["seconds"]
     assert (again, lines) == (summary, whole_lines)
+    told = [json.loads(line) for line in lines]
+    assert told[-1]["validation_overlap_1"] > told[0]["validation_overlap_1"]
     for name, tensor in whole.draft.named_tensors().items():
         assert torch.equal(tensor, resumed.draft.named_tensors()[name]), name
 
