@@ -65,6 +65,7 @@ def test_every_config_has_work_for_the_rules_that_run_models(path):
         "evaluate_heads",
         "unverified",
         "train_dvi",
+        "domain_speed",
     }  # than the run
     assert set(found) <= {*read_costs("epyc-2-cores").rules, "draft_model", *newer}
 

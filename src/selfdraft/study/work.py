@@ -18,6 +18,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     points, drafts = sweeps.points(config), len(sweeps.checkpoints(config))
     layers, heads = (entries.in_use_by(config, rule).values() for rule in ("train_drafter", "train_exits"))
     elsewhere = sweeps.points_for(config, "domains")
+    again = sweeps.points_for(config, "domains", "timed")
     others = options.sets(config).values()
     answered = sum(made.get("prompts", 0) for made in others)
     read = sum(made.get("held_out_tokens", 0) for made in others)
@@ -48,9 +49,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "acceptance": new * len(points) * prompts,
         "domain_acceptance": new * len(elsewhere) * answered,
         "speed": timed * (1.5 * len(points) + 2 * policies),  # a vanilla run beside two drafts
-        "domain_speed": timed
-        * (1.5 * len(sweeps.points_for(config, "domains", "timed")) + 2)
-        * len(options.sets_with(config, "prompts")),
+        "domain_speed": timed * len(options.sets_with(config, "prompts")) * (1.5 * len(again) + 2 * bool(again)),
         "steps": target * len(points) * len(steps["contexts"]) * steps["rounds"],
         "results": float(len(points) * config["statistics"]["resamples"] * data["prompts"]),
         **_beside(config, target),
