@@ -1,4 +1,7 @@
-"""Files that take minutes, most of them waiting, come first: the others fill the time beside them."""
+"""What several processes of one test run share: the order of files, and folders that are made once.
+
+Files that take minutes, most of them waiting, come first: the others fill the time beside them.
+"""
 
 import fcntl
 import os

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROFILES = [f"profiles/{name}/config.yaml" for name in ("slurm-gh200", "exits", "long")]
 CONFIGS = ["config.yaml", *PROFILES, "tests/workflow/tiny.yaml"]
 MISSING = object()
+NOTES = {"shape": "text", "source": {"kind": "path", "path": "notes"}, "held_out_tokens": 9, "sequence_length": 32}
 TREE = {"tree": {"nodes": 8, "children": 4}}
 EAGLE = {"kind": "eagle3", "features": [2, 15, 27]}
 HYBRID = {"kind": "hybrid", "drafter": "eagle"}
@@ -229,6 +230,11 @@ WRONG = [
     ("domains/sets", {}, "domains.sets: {} has too few entries; at least 1 must be there"),
     ("domains/sets/a b", {}, 'domains.sets: "a b" is not a name of letters, digits'),
     ("domains/sweeps", ["domain"], 'domains.sweeps.0: "domain" is not a key of sweeps; did you mean "domains"?'),
+    (
+        "domains",
+        {"sweeps": ["layers"], "timed": ["layers"], "sets": {"notes": NOTES}},
+        "domains.timed: none of domains.sets has prompts",
+    ),
     ("domains/timed", ["lookups"], 'domains.timed.0: "lookups" is not in domains.sweeps; '),
     ("data/name", "news", "domains.sets.news: this is the name of data; choose another one"),
     ("target/name", "humaneval", "domains.sets.humaneval: this is the name of target; choose another one"),

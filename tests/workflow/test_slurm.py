@@ -40,7 +40,7 @@ def slurm(request, tmp_path_factory):
     try:
         try:
             node.start()
-        except (RuntimeError, subprocess.SubprocessError) as error:
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
             pytest.skip(f"SLURM is installed and does not start here: {error}")
         yield node
     finally:

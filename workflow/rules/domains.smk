@@ -186,7 +186,7 @@ use rule speed as domain_speed with:
         ),
         sequences=rules.data.output.sequences,
         index=rules.data.output.index,
-        drafters=DRAFTERS,
+        drafters=entries.drafter_files(config, TIMED_ELSEWHERE),
         code=code_digests.code_of("speed"),
     output:
         "results/raw/domains/{set}/speed/{policy}{shard}.csv",

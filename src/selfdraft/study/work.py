@@ -1,6 +1,6 @@
 """How much work a config gives each rule, in units of that rule: what the seconds of one study are scaled by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfdraft.study import entries, online, options, sweeps, teaching
@@ -18,7 +18,7 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     points, drafts = sweeps.points(config), len(sweeps.checkpoints(config))
     layers, heads = (entries.in_use_by(config, rule).values() for rule in ("train_drafter", "train_exits"))
     elsewhere = sweeps.points_for(config, "domains")
-    again = sweeps.points_for(config, "domains", "timed")
+    timed_elsewhere = sweeps.points_for(config, "domains", "timed")
     others = options.sets(config).values()
     answered = sum(made.get("prompts", 0) for made in others)
     read = sum(made.get("held_out_tokens", 0) for made in others)
@@ -27,7 +27,6 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
     steps = config.get("steps", {"contexts": [], "rounds": 0})  # not in the configs of older runs
     new = acceptance["max_new_tokens"] * target
     prompts = acceptance.get("prompts", data["prompts"])
-    policies = len(sweeps.policies(config))
     timed = speed["prompts"] * speed["repeats"] * speed["max_new_tokens"] * target
     made = {
         "target": target,
@@ -48,13 +47,18 @@ def amounts(config: Config, parameters: Mapping[str, float]) -> dict[str, float]
         "vanilla": new * (prompts + answered),
         "acceptance": new * len(points) * prompts,
         "domain_acceptance": new * len(elsewhere) * answered,
-        "speed": timed * (1.5 * len(points) + 2 * policies),  # a vanilla run beside two drafts
-        "domain_speed": timed * len(options.sets_with(config, "prompts")) * (1.5 * len(again) + 2 * bool(again)),
+        "speed": _timing(timed, points),
+        "domain_speed": _timing(timed, timed_elsewhere) * len(options.sets_with(config, "prompts")),
         "steps": target * len(points) * len(steps["contexts"]) * steps["rounds"],
         "results": float(len(points) * config["statistics"]["resamples"] * data["prompts"]),
         **_beside(config, target),
     }
     return {rule: float(amount) for rule, amount in made.items() if amount}
+
+
+def _timing(one: float, points: Sequence[sweeps.Point]) -> float:
+    """Of timing points, `one` for all prompts once: a vanilla run beside two drafts, and two baselines a policy."""
+    return one * (1.5 * len(points) + 2 * len(sweeps.by_policy(points)))
 
 
 def _heads(drafter: Mapping[str, Any]) -> int:
