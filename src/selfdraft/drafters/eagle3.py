@@ -102,7 +102,7 @@ SETTINGS = {
             },
             "epochs": {"description": "Passes over the text (1).", "type": "integer", "minimum": 1},
             "tokens_per_step": {
-                "description": "Answer tokens of a step, at least (512).",
+                "description": "Answer tokens of a step, at least (128).",
                 "type": "integer",
                 "minimum": 1,
             },

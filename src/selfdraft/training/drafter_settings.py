@@ -25,7 +25,7 @@ class DrafterSettings:
     step_share: float = 1.0
     loss: str = "kl"
     epochs: int = 1
-    tokens_per_step: int = 512
+    tokens_per_step: int = 128
     learning_rate: dict[str, float] = field(default_factory=dict)
     warmup_fraction: float = 0.05
     weight_decay: float = 0.0
