@@ -20,7 +20,8 @@ REFERENCE = ROOT / "docs/reference"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- reference table: begin -->\n", "<!-- reference table: end -->\n"
 TABLES = ("results.csv", "methods.csv", "differences.csv", "seed_spread.csv", "lengths.csv")
-TABLES += ("batch.csv", "peers.csv", "compile.csv", "identity.csv")
+BESIDE = ("batch", "peers", "compile", "identity")  # tables of `make benchmarks`
+TABLES += tuple(f"{name}.csv" for name in BESIDE)
 OFF = 0.05  # share by which a measured speed-up may differ from its prediction before the point is named
 GAMMA, LAYER = 4, 21
 WAYS = {
@@ -123,17 +124,23 @@ def drafts(table: pd.DataFrame) -> list[str]:
 
 
 def others(table: pd.DataFrame) -> list[str]:
-    """A line for each draft length of each drafter that is no exit, greedy, the fastest drafter first."""
+    """A line for each draft length of each drafter that is no exit, greedy, the fastest drafter first.
+
+    Of the ways of drafting: a fixed length, and one that ends where the draft is unsure.
+    """
     lines = [
         "| drafter, greedy | gamma | accepted | target calls per token | speedup | predicted |",
         "|---|---|---|---|---|---|",
     ]
-    rows = chosen(table, policy="greedy", drafting="fixed")
-    rows = rows[rows["drafter"] != "early_exit"]
+    rows = chosen(table, policy="greedy")
+    rows = rows[(rows["drafter"] != "early_exit") & rows["drafting"].isin(["fixed", "confident"])]
     best = rows.groupby("drafter")["speedup"].max().sort_values(ascending=False)
     for drafter in best.index:
-        for _, row in chosen(rows, drafter=drafter).sort_values("gamma").iterrows():
-            cells = [f"`{drafter}`", f"{row['gamma']:.0f}", number(row, "accepted_mean")]
+        for _, row in (
+            chosen(rows, drafter=drafter).sort_values(["drafting", "gamma"], ascending=[False, True]).iterrows()
+        ):
+            way = "" if row["drafting"] == "fixed" else f", {WAYS[row['drafting']]}"
+            cells = [f"`{drafter}`", f"{row['gamma']:.0f}{way}", number(row, "accepted_mean")]
             cells += [number(row, name) for name in ("target_calls_per_token", "speedup", "predicted_speedup")]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -193,6 +200,13 @@ def stages(run: dict) -> list[str]:
     ]
 
 
+def age_of_benchmarks(run: dict) -> str:
+    """Whether the tables of `make benchmarks` are of this run's commit."""
+    tables = [pd.read_csv(REFERENCE / f"{name}.csv") for name in BESIDE]
+    found = {str(commit)[:12] for table in tables for commit in table.get("commit", pd.Series([""]))}
+    return "of the same commit" if found == {run["commit"][:12]} else "older"
+
+
 def about(table: pd.DataFrame, run: dict) -> str:
     """What must be known of the run, and how far its predictions hold."""
     ratio = (table["speedup"] / table["predicted_speedup"]).dropna()
@@ -210,7 +224,7 @@ def about(table: pd.DataFrame, run: dict) -> str:
         "tenth off.",
         f"Greedy output was vanilla's in float32 on {'all' if same == 1 else f'{same:.1%} of the'} prompts at every "
         "point.",
-        "Tables and figures of `make benchmarks` (batch, peers, compile, identity) are older.",
+        f"Tables and figures of `make benchmarks` (batch, peers, compile, identity) are {age_of_benchmarks(run)}.",
     ]
     return "\n".join(said)
 
