@@ -58,10 +58,10 @@ def test_a_group_of_more_points_than_a_job_measures_has_several_jobs(study_at, t
         if data.endswith("/sharegpt")
     ]
     sizes = sorted(sum(map(len, points.values())) for points in own)
-    assert sum(sizes) == 52
-    assert (max(sizes), len(sizes)) == (3, 23)
+    assert sum(sizes) == 56
+    assert (max(sizes), len(sizes)) == (3, 25)
     measured = [(policy, *point) for points in own for policy, found in points.items() for point in found]
-    assert len(set(measured)) == 52
+    assert len(set(measured)) == 56
 
 
 def test_without_other_text_there_is_no_job_for_it_and_no_figure(study_at, tmp_path):
