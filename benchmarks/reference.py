@@ -200,11 +200,10 @@ def stages(run: dict) -> list[str]:
     ]
 
 
-def age_of_benchmarks(run: dict) -> str:
-    """Whether the tables of `make benchmarks` are of this run's commit."""
-    tables = [pd.read_csv(REFERENCE / f"{name}.csv") for name in BESIDE]
-    found = {str(commit)[:12] for table in tables for commit in table.get("commit", pd.Series([""]))}
-    return "of the same commit" if found == {run["commit"][:12]} else "older"
+def older(run: dict) -> list[str]:
+    """The tables of `make benchmarks` that are not of this run's commit."""
+    commits = {name: pd.read_csv(REFERENCE / f"{name}.csv").get("commit", pd.Series([""])) for name in BESIDE}
+    return [name for name, found in commits.items() if {str(commit)[:12] for commit in found} != {run["commit"][:12]}]
 
 
 def about(table: pd.DataFrame, run: dict) -> str:
@@ -224,8 +223,9 @@ def about(table: pd.DataFrame, run: dict) -> str:
         "tenth off.",
         f"Greedy output was vanilla's in float32 on {'all' if same == 1 else f'{same:.1%} of the'} prompts at every "
         "point.",
-        f"Tables and figures of `make benchmarks` (batch, peers, compile, identity) are {age_of_benchmarks(run)}.",
     ]
+    if left := older(run):
+        said.append(f"Of the tables and figures of `make benchmarks` these are older: {', '.join(left)}.")
     return "\n".join(said)
 
 
