@@ -146,7 +146,7 @@ def test_sequences_do_not_see_each_other(target):
         trained(target, draft, [two]),
     )
     for step in range(STEPS):
-        torch.testing.assert_close(together[step], torch.cat((first[step], second[step])), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together[step], torch.cat((first[step], second[step])), atol=1e-4, rtol=1e-4)
 
 
 def test_positions_move_with_the_step(target):
@@ -159,7 +159,7 @@ def test_positions_move_with_the_step(target):
     shifted = tiny_llama()
     shifted.cos, shifted.sin = shifted.cos.roll(-7, 0), shifted.sin.roll(-7, 0)
     for one, other in zip(whole, unrolled(shifted, draft, tokens, features, [14], 3), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
     # Were the later steps left at the row's own position, the last output would be another one.
     still = tiny_llama()
     still.cos, still.sin = still.cos[:1].expand_as(still.cos), still.sin[:1].expand_as(still.sin)
