@@ -20,6 +20,7 @@ from selfdraft.study.conda_check import check_conda
 from selfdraft.study.config import check, check_layers, layers_text, typed
 from selfdraft.study.disk import check_writable
 from selfdraft.study.environments import environment_file
+from selfdraft.study.idle_scheduler import sleep_between_jobs
 from selfdraft.study.job_prefix import prepare_jobs
 from selfdraft.study.lock import claim
 from selfdraft.study.options import sources_of, splits_of
@@ -84,6 +85,7 @@ onstart:
     except StudyError as error:
         raise WorkflowError(str(error))
     announce(workflow, config, logger)
+    sleep_between_jobs(workflow)
 
 
 onsuccess:

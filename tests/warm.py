@@ -2,7 +2,8 @@
 
 Snakemake imports for longer than it plans, and a stage for longer than it trains a tiny draft. A fork runs the
 command's own `__main__`, and can be watched and killed as any process. That the commands also run where nothing was
-imported before is tested by the studies: their jobs, and the runs that `workflow.processes` starts, are real commands.
+imported before is tested by the studies that are killed, submitted to SLURM or run in conda's environments, and by the
+part of the tiny study that is made again: their jobs, and the runs that `workflow.processes` starts, are real commands.
 """
 
 import atexit
@@ -33,8 +34,11 @@ class Warm:
     def __init__(self, program):
         self.program, self.server = program, None
 
-    def start(self, words, folder=".", **variables):
-        """Start the command, as a group of its own, with these variables set besides ours; returns a `Fork`."""
+    def start(self, words, folder=".", python=sys.executable, **variables):
+        """Start the command, as a group of its own, with these variables set besides ours; returns a `Fork`.
+
+        It takes itself to be run by `python`.
+        """
         if self.server is None:
             self.server = subprocess.Popen(
                 [sys.executable, "-P", __file__, self.program],
@@ -46,7 +50,8 @@ class Warm:
             atexit.register(self.stop)
         outputs = tempfile.TemporaryDirectory()
         asked = {"words": [*map(str, words)], "folder": os.path.abspath(folder), "environment": os.environ | variables}
-        asked |= {"program": self.program, "outputs": [f"{outputs.name}/{name}" for name in ("stdout", "stderr")]}
+        asked |= {"program": self.program, "python": str(python)}
+        asked["outputs"] = [f"{outputs.name}/{name}" for name in ("stdout", "stderr")]
         return Fork(self, self.ask(start=asked), outputs)
 
     def ask(self, **question):
@@ -57,9 +62,9 @@ class Warm:
         self.server.stdin.close()
         self.server.wait(60)
 
-    def run(self, words, folder=".", **variables):
+    def run(self, words, folder=".", python=sys.executable, **variables):
         """As `subprocess.run` of the command with both outputs captured."""
-        process = self.start(words, folder, **variables)
+        process = self.start(words, folder, python, **variables)
         try:
             stdout, stderr = process.communicate(timeout=3600)
         except subprocess.TimeoutExpired:
@@ -93,23 +98,24 @@ class Fork:
 SNAKEMAKE, SELFDRAFT = Warm("snakemake"), Warm("selfdraft")
 
 
-def become(asked, told):
+def become(asked, files, told=None):
     """Make this fork the command that was asked for; ends with SystemExit, as the command does.
 
-    The pipe `told` is closed once the fork leads its own group and its outputs are there.
+    `files` are its standard input and outputs. The pipe `told` is closed once the fork leads its own group.
     """
     os.setsid()
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    sources = [os.open(os.devnull, os.O_RDONLY)]
-    sources += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in asked["outputs"]]
-    for number, source in enumerate(sources):
+    for number, source in enumerate(files):
         os.dup2(source, number)
+    for source in set(files) - {0, 1, 2}:
         os.close(source)
-    os.close(told)
+    if told is not None:
+        os.close(told)
     more = asked["environment"].get("PYTHONPATH", "")
     sys.path[:0] = [os.getcwd(), *filter(None, more.split(os.pathsep))]
+    sys.executable = asked.get("python", sys.executable)
     sys.argv = [find_spec(f"{asked['program']}.__main__").origin, *asked["words"]]
     sys.orig_argv = [sys.executable, "-m", asked["program"], *asked["words"]]
     runpy.run_module(asked["program"], run_name="__main__")
@@ -129,7 +135,9 @@ def serve():
             if (answer := os.fork()) == 0:
                 answers.close()
                 os.close(ready)
-                become(question["start"], told)
+                outputs = question["start"]["outputs"]
+                files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in outputs]
+                become(question["start"], [os.open(os.devnull, os.O_RDONLY), *files], told)
             os.close(told)
             os.read(ready, 1)  # only then can it be killed as a group, and its outputs be read
             os.close(ready)

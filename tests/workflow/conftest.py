@@ -1,12 +1,14 @@
 """Snakemake runs in a copy of the project, so that tests may change its code and configs."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from tiny import main as tiny_study
 from warm import SNAKEMAKE
+from workflow.warm_jobs import WarmJobs
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["Snakefile", "config.yaml", "envs", "paper", "profiles", "src", "workflow"]
@@ -39,9 +41,14 @@ class Study:
             place[int(last) if isinstance(place, list) else last] = value
         (self / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def snakemake(self, *words):
-        """Run it; the output has standard error after standard output."""
-        done = SNAKEMAKE.run(words, self.folder)
+    def add(self, rules):
+        """Write more rules at the end of the Snakefile."""
+        with open(self / "Snakefile", "a") as file:
+            file.write(rules)
+
+    def snakemake(self, *words, python=sys.executable):
+        """Run it, and its jobs, by `python`; the output has standard error after standard output."""
+        done = SNAKEMAKE.run(words, self.folder, python)
         done.output = done.stdout + done.stderr
         return done
 
@@ -58,6 +65,14 @@ class Study:
 @pytest.fixture(scope="session")
 def study_at():
     return Study
+
+
+@pytest.fixture(scope="session")
+def warm_python():
+    """For studies that nobody kills: jobs that need not import PyTorch, see warm_jobs.py."""
+    jobs = WarmJobs()
+    yield jobs.python
+    jobs.stop()
 
 
 @pytest.fixture

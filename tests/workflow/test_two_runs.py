@@ -25,8 +25,7 @@ TARGET = "waited.txt"
 def study(study_at, tmp_path):
     """A copy of the project with the rule of a job that waits."""
     study = study_at(tmp_path / "study")
-    with open(study / "Snakefile", "a") as file:
-        file.write(WAITING)
+    study.add(WAITING)
     return study
 
 
