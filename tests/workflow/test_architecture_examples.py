@@ -121,13 +121,14 @@ def extended(tmp_path_factory, study_at):
 
 
 @pytest.fixture(scope="module")
-def measured(extended):
+def measured(extended, warm_python):
     """The small study of the extensions, run to its results and the new figure."""
     tiny_target(extended / "target")
     (extended / "conversations.json").write_text(json.dumps(conversations(60)))
     records(extended.folder)
     (extended / "config.yaml").write_text(yaml.safe_dump(small_study(yaml.safe_load(extended.default))))
-    done = extended.snakemake("--cores", "2", "results/results.csv", "paper_figures/position.pdf")
+    tables = ["results/results.csv", "paper_figures/position.pdf"]
+    done = extended.snakemake("--cores", "2", *tables, python=warm_python)
     (extended / "config.yaml").write_text(extended.default)
     assert done.returncode == 0, done.output
     with (extended / "results/results.csv").open(newline="") as file:

@@ -98,12 +98,12 @@ def killed_and_started_again(study, targets, moments, usual, enough):
 @pytest.mark.parametrize(
     ("settings", "enough"),
     [
-        pytest.param(reduced, 8, id="reduced"),
+        pytest.param(reduced, 6, id="reduced"),
         pytest.param(reduced, 20, id="reduced, often", marks=pytest.mark.exhaustive),
         pytest.param(whole, 20, id="whole", marks=pytest.mark.exhaustive),
     ],
 )
-def test_killed_at_random_moments_and_started_again_it_ends_the_same(study_at, tmp_path, settings, enough):
+def test_killed_at_random_moments_and_started_again_it_ends_the_same(study_at, warm_python, tmp_path, settings, enough):
     config, targets = settings()
     studies = []
     for name in ("uninterrupted", "killed"):
@@ -113,7 +113,7 @@ def test_killed_at_random_moments_and_started_again_it_ends_the_same(study_at, t
         studies.append(study)
     uninterrupted, killed = studies
     began = time.monotonic()
-    done = uninterrupted.snakemake("--cores", "2", *targets)
+    done = uninterrupted.snakemake("--cores", "2", *targets, python=warm_python)
     assert done.returncode == 0, done.output
     took = time.monotonic() - began
     seed = int(os.environ.get("SELFDRAFT_SEED", random.randrange(10**6)))

@@ -183,11 +183,11 @@ def made_though_ended(study, ends, *words):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(study_at, tmp_path_factory):
+def uninterrupted(study_at, warm_python, tmp_path_factory):
     """The draft of a run on this machine that nobody interrupts; sources and captured states serve the others."""
     study = study_at(tmp_path_factory.mktemp("uninterrupted") / "study")
     prepare(study, LONG, capacity=["head_block"])
-    done = study.snakemake("--cores", "2", f"{DRAFT}/draft.safetensors")
+    done = study.snakemake("--cores", "2", f"{DRAFT}/draft.safetensors", python=warm_python)
     assert done.returncode == 0, done.output
     return study
 

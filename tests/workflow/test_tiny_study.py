@@ -29,11 +29,12 @@ DRAFTERS = {"early_exit", "lookup", "small", "eagle", "both", "taught", "fast", 
 
 
 @pytest.fixture(scope="module")
-def tiny(study):
+def tiny(study, warm_python):
     """The finished tiny study. Tests that change it put back what they changed."""
     tiny_study(str(study.folder))
     study.configure(start=TINY)
-    done = study.snakemake("--logger", "selfdraft", "--cores", "2", "all_figures", "all_benchmarks")
+    words = ["--logger", "selfdraft", "--cores", "2", "all_figures", "all_benchmarks"]
+    done = study.snakemake(*words, python=warm_python)
     assert done.returncode == 0, done.output
     study.said = done.output
     return study
