@@ -45,6 +45,13 @@ def test_pace_finds_the_maximum_of_the_cost_model():
     assert pace.length(8, [(0, 0)]) == max(speed, key=speed.get)
 
 
+def test_pace_reckons_with_what_one_more_token_costs_to_verify():
+    cheap, dear = Pace(0.1, accepted=4.0, rejected=6.0), Pace(0.1, accepted=4.0, rejected=6.0, verification_cost=0.2)
+    assert dear.best(8) == Pace(0.3, accepted=4.0, rejected=6.0).best(8)
+    assert dear.best(8)[0] < cheap.best(8)[0]
+    assert dear.least(8) > cheap.least(8)
+
+
 def test_pace_says_from_which_chance_on_one_more_token_pays():
     """Where all tokens so far are as sure as α says, that is the length that the cost model finds, or one beyond."""
     for cost in (0.05, 0.1, 0.3):
@@ -145,6 +152,8 @@ def test_the_most_frequent_tokens_are_counted_and_filled_up_by_id():
         ({"max_entropy": -1}, r"drafting\.mine\.max_entropy: -1 is not ≥ 0"),
         ({"vocabulary": 0}, r"drafting\.mine\.vocabulary: 0 is not ≥ 1"),
         ({"adapt": 1}, r"drafting\.mine\.adapt: 1 is not true or false"),
+        ({"verification_cost": 0.1}, r"drafting\.mine\.verification_cost: is what adapt reckons with; set adapt too"),
+        ({"adapt": True, "verification_cost": -1}, r"drafting\.mine\.verification_cost: -1 is not ≥ 0"),
         ({"confidence": 0.4}, r'drafting\.mine\.confidence: unknown key; did you mean "min_confidence"?'),
     ],
 )

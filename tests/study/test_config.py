@@ -142,6 +142,11 @@ WRONG = [
     ("drafting/trimmed", {"tree": {"nodes": 0, "children": 4}}, "drafting.trimmed.tree.nodes: 0 is not ≥ 1"),
     ("drafting/trimmed", {"tree": {"nodes": 8}}, "drafting.trimmed.tree.children: missing; it must be set"),
     ("drafting/trimmed", TREE, "sweeps.drafting.drafting: trimmed drafts trees, an exit can not"),
+    (
+        "drafting/adaptive",
+        {"verification_cost": 0.1},
+        "drafting.adaptive.verification_cost: is what adapt reckons with; set adapt too",
+    ),
     ("drafting/adaptive", TREE | {"adapt": True}, "drafting.adaptive.adapt: does not go with tree; it ends chains"),
     ("drafting/confident/min_confidence", 2, "drafting.confident.min_confidence: 2 is not in [0, 1]"),
     ("drafting/confident/confidence", 2, "drafting.confident.confidence: unknown key; did you mean"),

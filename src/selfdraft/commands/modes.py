@@ -28,7 +28,7 @@ MODES = {
 UNVERIFIED = ("fixed_exit", "lossy_adaptive")
 ONE_HEAD = ("fixed_exit", "early_exit")
 AT_A_LEVEL = ("adaptive_early_exit", "lossy_adaptive", "comprehensive")
-ENDS_DRAFTS = ("min_confidence", "max_entropy", "adapt", "tree", "vocabulary", "trace")
+ENDS_DRAFTS = ("min_confidence", "max_entropy", "adapt", "verification_cost", "tree", "vocabulary", "trace")
 
 
 def add_mode(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +104,9 @@ def one_head_drafter(
     drafting.must_be_chain(folder, "an exit")
     if kept_ids is not None:
         made.trim(kept_ids)
-    drafter = ExitDrafter(target, made.pack(), drafting.stopping(), drafting.adapt)
+    drafter = ExitDrafter(
+        target, made.pack(), drafting.stopping(), drafting.adapt, verification_cost=drafting.verification_cost
+    )
     return drafter, f"layer {made.layer} {made.capacity}", {"layer": made.layer, "capacity": made.capacity}
 
 

@@ -46,6 +46,13 @@ def add_drafter(parser: argparse.ArgumentParser, otherwise: str) -> None:
     parser.add_argument("--max-entropy", type=float, help="end a draft early above it, in nats (default: off)")
     parser.add_argument("--adapt", action="store_true", help="choose each draft's length from what was accepted before")
     parser.add_argument(
+        "--verification-cost",
+        type=float,
+        metavar="C",
+        default=0.0,
+        help="with --adapt: how much longer a verification takes with one more token, in vanilla steps (0)",
+    )
+    parser.add_argument(
         "--tree",
         type=int,
         nargs=2,
@@ -81,7 +88,15 @@ def chosen_drafter(args: argparse.Namespace, target: "Llama") -> Chosen | None:
     from selfdraft.evaluation.rows import checkpoint_settings
 
     tree = Tree(*args.tree) if args.tree else None
-    drafting = Drafting("options", args.min_confidence, args.max_entropy, args.adapt, args.vocabulary, tree)
+    drafting = Drafting(
+        "options",
+        args.min_confidence,
+        args.max_entropy,
+        args.adapt,
+        args.vocabulary,
+        tree,
+        verification_cost=args.verification_cost,
+    )
     way = {"drafting": "fixed" if drafting == Drafting("options") else "options"}
     given = [name for name in OPTIONS if getattr(args, name) is not None]
     if len(given) > 1 and "lookup" not in given:

@@ -47,6 +47,7 @@ class Drafting:
     Attributes:
         min_confidence, max_entropy: see `Stopping`; 0 and None are off.
         adapt: choose each cycle's length from what was accepted before, see `Pace`.
+        verification_cost: what `adapt` reckons that one more token costs to verify, in vanilla steps.
         vocabulary: draft only the most frequent tokens of the training split, this many; None is all.
         tree: draft trees in place of chains.
         never_ends: of no entry, see `of_full_length`: what `adapt` asks of a drafter is computed and ends nothing.
@@ -59,12 +60,15 @@ class Drafting:
     vocabulary: int | None = None
     tree: Tree | None = None
     never_ends: bool = False
+    verification_cost: float = 0.0
 
     def __post_init__(self) -> None:
         rule = section("drafting")
         set_ones = {key: getattr(self, key) for key in rule["properties"] if key not in ("tree", *UNSET)}
         set_ones |= {key: value for key in UNSET if (value := getattr(self, key)) is not None}
         check(set_ones, rule, "drafting", self.name)
+        if self.verification_cost and not self.adapt:
+            raise StudyError(f"drafting.{self.name}.verification_cost: is what adapt reckons with; set adapt too")
         if self.tree is not None and (self.stopping() or self.adapt):
             where = f"drafting.{self.name}.tree"
             raise StudyError(f"{where}: goes with vocabulary alone; min_confidence, max_entropy and adapt end chains")
@@ -87,7 +91,8 @@ class Drafting:
         """
         least = 1e-30 if self.min_confidence > 0 else 0.0
         most = None if self.max_entropy is None else 1e30
-        return replace(self, adapt=False, min_confidence=least, max_entropy=most, never_ends=self.adapt)
+        fixed = replace(self, adapt=False, verification_cost=0.0, never_ends=self.adapt)
+        return replace(fixed, min_confidence=least, max_entropy=most)
 
     def must_be_fixed(self, drafter: str, kind: str) -> None:
         """Raise StudyError unless this is a plain draft: for a kind that computes no logits."""

@@ -8,7 +8,8 @@ class Pace:
     """The draft length that the cost model expects to be fastest, 0 … gamma: a draft that does not pay is not made.
 
     With acceptance rate α a cycle of g drafted tokens yields (1 - α^(g+1)) / (1 - α) tokens (Leviathan et
-    al. 2023, equation 1) at the cost of g draft steps and one verification; g = 0 is a vanilla step. α is the
+    al. 2023, equation 1) at the cost of g draft steps and one verification, which takes a little longer with each
+    token that it looks at; g = 0 is a vanilla step. α is the
     share of accepted among decided tokens, older cycles counting less by `memory` each. It starts high, so
     that drafting is tried, and after `patience` cycles without a draft one token is drafted to look again.
     The length follows from tokens decided before, so that the output's distribution stays the target's.
@@ -17,6 +18,7 @@ class Pace:
         draft_cost: one draft step in vanilla steps, > 0 (the ratio of the bytes that both read).
         memory: weight of a cycle when the next one is over, in [0, 1].
         patience: cycles without a draft before the next trial.
+        verification_cost: how much longer a verification takes with one more token, in vanilla steps, ≥ 0.
     """
 
     draft_cost: float
@@ -25,6 +27,7 @@ class Pace:
     accepted: float = 4.0
     rejected: float = 1.0
     idle: int = 0
+    verification_cost: float = 0.0
 
     def length(self, gamma: int, decided: list[tuple[int, int]]) -> int:
         """Tokens to draft in the next cycle, 0 … gamma, after a cycle with these (drafted, accepted), one a row.
@@ -51,11 +54,16 @@ class Pace:
     def least(self, gamma: int) -> float:
         """How likely all tokens of a draft so far must be accepted for one more of them to pay.
 
-        One more costs `draft_cost` and yields α tokens if all before it are accepted; the same time elsewhere yields
+        One more costs `token_cost` and yields α tokens if all before it are accepted; the same time elsewhere yields
         the tokens of the fastest length (the threshold policy of SpecDec++, Huang et al. 2024, arXiv 2405.19715).
         """
         _, speed = self.best(gamma)
-        return speed * self.draft_cost / max(self.rate, 1e-9)
+        return speed * self.token_cost / max(self.rate, 1e-9)
+
+    @property
+    def token_cost(self) -> float:
+        """What one more drafted token costs, in vanilla steps: to draft and to verify."""
+        return self.draft_cost + self.verification_cost
 
     @property
     def rate(self) -> float:
@@ -68,7 +76,7 @@ class Pace:
         best, best_speed, tokens = 0, 1.0, 1.0
         for g in range(1, gamma + 1):
             tokens += rate**g
-            speed = tokens / (g * self.draft_cost + 1.0)
+            speed = tokens / (g * self.token_cost + 1.0)
             if speed > best_speed:
                 best, best_speed = g, speed
         return best, best_speed

@@ -151,7 +151,15 @@ def build(
     draft, _ = load_eagle3(settings["folder"], target)
     if kept_ids is not None:
         draft.trim(kept_ids)
-    return Eagle3Drafter(target, draft.pack(), drafting.stopping(), drafting.adapt, drafting.tree, drafting.never_ends)
+    return Eagle3Drafter(
+        target,
+        draft.pack(),
+        drafting.stopping(),
+        drafting.adapt,
+        drafting.tree,
+        drafting.never_ends,
+        drafting.verification_cost,
+    )
 
 
 class Eagle3Drafter:
@@ -174,10 +182,12 @@ class Eagle3Drafter:
         adapt: bool = False,
         tree: Tree | None = None,
         never_ends: bool = False,
+        verification_cost: float = 0.0,
     ) -> None:
-        """`stopping` and `adapt` as for an exit, but that a confidence head says how sure a token is, if there is one;
-        with `tree` it drafts trees, without either, and that head weighs their branches. With `never_ends` an adaptive
-        draft has always gamma tokens. Raises StudyError for a tree that no context of the target holds.
+        """`stopping`, `adapt` and `verification_cost` as for an exit, but that a confidence head, if there is one, says
+        how sure a token is; with `tree` it drafts trees, without the others, and that head weighs their branches. With
+        `never_ends` an adaptive draft has always gamma tokens. Raises StudyError for a tree that no context of the
+        target holds.
         """
         if tree is not None:
             tree.check_room(target.config.max_positions)
@@ -186,7 +196,8 @@ class Eagle3Drafter:
         self.stopping = stopping if stopping is not None and stopping.active else None
         self._bytes, self._fusion = draft.step_bytes(), draft.fc.bytes
         # Of steps that cost nothing as many as there may be are drafted.
-        self.pace = Pace(0.0 if never_ends else self._bytes / target.step_bytes()) if adapt or never_ends else None
+        cost = 0.0 if never_ends else self._bytes / target.step_bytes()
+        self.pace = Pace(cost, verification_cost=verification_cost) if adapt or never_ends else None
         self._cache: KVCache | None = None
         self._seen: list[SeenStates] = []
         # Pairs before the pending token that the cache has not of the target's features; at first the last of the

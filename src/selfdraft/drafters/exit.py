@@ -32,19 +32,27 @@ def exit_drafter(
     draft, config = load_exit(folder, target)
     if kept_ids is not None:
         draft.trim(kept_ids)
-    return ExitDrafter(target, draft.pack(), drafting.stopping(), drafting.adapt), config
+    made = ExitDrafter(target, draft.pack(), drafting.stopping(), drafting.adapt, drafting.verification_cost)
+    return made, config
 
 
 class ExitDrafter:
     """Runs the target's shared layers in the session's cache, then the exit's own body, norm and head.
 
     With an exit whose head was trimmed (`Exit.trim`) q is zero outside the kept vocabulary. `adapt`
-    chooses each draft's length by `Pace`.
+    chooses each draft's length by `Pace`, which reckons with `verification_cost`.
     """
 
     learns = False
 
-    def __init__(self, target: Llama, exit_: Exit, stopping: Stopping | None = None, adapt: bool = False) -> None:
+    def __init__(
+        self,
+        target: Llama,
+        exit_: Exit,
+        stopping: Stopping | None = None,
+        adapt: bool = False,
+        verification_cost: float = 0.0,
+    ) -> None:
         self.target, self.exit, self.depth = target, exit_, exit_.depth
         self.depths: tuple[int, ...] = (exit_.depth,) if exit_.cache_layers else ()
         self.stopping = stopping if stopping is not None and stopping.active else None
@@ -54,7 +62,7 @@ class ExitDrafter:
         self._decided: list[tuple[int, int]] = []
         self._bytes = exit_.step_bytes()
         cost = (self.depth * target.layer_bytes() + self._bytes) / target.step_bytes()
-        self.pace = Pace(cost) if adapt else None
+        self.pace = Pace(cost, verification_cost=verification_cost) if adapt else None
 
     def start(self, session: Session) -> None:
         self._decided = []

@@ -36,7 +36,7 @@ def build(
     model = load_target(settings["folder"], target.dtype, target.device)
     model.replays = None if target.replays is None else Replays(model)
     drafting.must_be_chain(f"drafters.{name}", "model")
-    drafter = ModelDrafter(target, model, drafting.stopping(), drafting.adapt, kept_ids)
+    drafter = ModelDrafter(target, model, drafting.stopping(), drafting.adapt, kept_ids, drafting.verification_cost)
     model.pack()
     return drafter
 
@@ -44,7 +44,8 @@ def build(
 class ModelDrafter:
     """Leviathan et al.'s setting: a draft model with its own KV cache, rolled back with the target's.
 
-    `stopping`, `adapt` and `kept_ids` as for an exit; the model's own head is trimmed in a copy, before packing.
+    `stopping`, `adapt`, `verification_cost` and `kept_ids` as for an exit; the model's own head is trimmed in a copy,
+    before packing.
     """
 
     depths: tuple[int, ...] = ()
@@ -57,6 +58,7 @@ class ModelDrafter:
         stopping: Stopping | None = None,
         adapt: bool = False,
         kept_ids: Tensor | None = None,
+        verification_cost: float = 0.0,
     ) -> None:
         """Both models must share one tokenizer (see `check_same_tokens`); rows behind its last token, for padding,
         may be more in one than in the other: the draft model proposes what both have.
@@ -74,7 +76,7 @@ class ModelDrafter:
             self.head = Linear(model.head.weight.data[self.kept_ids])
             self.head.pack()
         self._bytes = model.config.n_layers * model.layer_bytes() + self.head.bytes
-        self.pace = Pace(self._bytes / target.step_bytes()) if adapt else None
+        self.pace = Pace(self._bytes / target.step_bytes(), verification_cost=verification_cost) if adapt else None
         self._cache: KVCache | None = None
         self._behind = Behind()
         self._decided: list[tuple[int, int]] = []
