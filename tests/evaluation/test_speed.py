@@ -1,6 +1,7 @@
 """Timed runs: what stands beside what, what is counted beside each, and what other work on the machine does to them."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -158,19 +159,24 @@ class Machine:
         return self.waited
 
 
-def timed(patience):
+def timed(patience, say=lambda line: None):
     target = tiny_llama()
-    return list(speed_rows(target, points(target)[:2], None, prompts(2), GREEDY, 3, 2, 0, patience))
+    return list(speed_rows(target, points(target)[:2], None, prompts(2), GREEDY, 3, 2, 0, patience, say))
 
 
 def test_a_disturbed_run_is_timed_again_with_its_neighbours(monkeypatch):
     Machine(monkeypatch, bad=lambda run: run == 4)  # 12 runs: three in each of four blocks
-    rows = timed(Patience(attempts=3))
+    said = []
+    rows = timed(Patience(attempts=3), said.append)
     again = [row for row in rows if row["attempts"] == 2]
     assert len(again) == 3
     assert len({(row["prompt"], row["repeat"], row["pair"]) for row in again}) == 1
     assert not any(row["disturbed"] for row in rows)
     assert told_of(rows) == "12 timed runs, 3 of them timed again, 0 disturbed by other work on the machine"
+    first, second, more = said
+    assert re.fullmatch(r"speed greedy: prompt 1 of 2, \d+ s left", first)
+    assert second == "speed greedy: prompt 2 of 2, 0 s left"
+    assert re.fullmatch(r"speed greedy: disturbed runs again, round 1: prompt [12] of 2", more)
 
 
 def test_what_stays_disturbed_is_marked_when_the_attempts_or_the_minutes_are_over(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from selfdraft.errors import StudyError
 from selfdraft.study.config import load
-from selfdraft.study.expected import Costs, duration, names, read_costs
+from selfdraft.study.expected import Costs, duration, names, read_costs, usual
 from selfdraft.study.model_sizes import PUBLISHED
 from selfdraft.study.work import amounts
 
@@ -67,7 +67,8 @@ def test_every_config_has_work_for_the_rules_that_run_models(path):
         "train_dvi",
         "domain_speed",
     }  # than the run
-    assert set(found) <= {*read_costs("epyc-2-cores").rules, "draft_model", *newer}
+    for name in names():
+        assert set(found) <= {*read_costs(name).rules, "draft_model", *newer}
 
 
 def test_published_sizes_give_the_published_number_of_parameters():
@@ -79,7 +80,15 @@ def test_a_file_that_holds_no_costs_is_refused(tmp_path):
     (tmp_path / "odd.json").write_text('{"origin": "?"}')
     with pytest.raises(StudyError, match="odd: no costs that `selfdraft plan --write` wrote"):
         read_costs(tmp_path / "odd.json")
-    assert names() == ["epyc-2-cores"]
+    assert names() == ["epyc-2-cores", "epyc-2-cores-bfloat16"]
+
+
+def test_the_usual_costs_are_those_of_the_processors_number_format(tmp_path):
+    (tmp_path / "old").write_text("processor : 0\nflags\t\t: fpu avx2 avx512bw\n")
+    (tmp_path / "new").write_text("processor : 0\nflags\t\t: fpu avx2 avx512bw avx512vl avx512dq avx512_bf16\n")
+    found = [usual(tmp_path / name) for name in ("old", "new", "none")]
+    assert found == ["epyc-2-cores", "epyc-2-cores-bfloat16", "epyc-2-cores"]
+    assert all(read_costs(name).name == name for name in found)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4, "4 s"), (600, "10 min"), (19000, "5.3 h"), (720000, "200 h")])

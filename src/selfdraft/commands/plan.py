@@ -14,7 +14,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--machine",
         metavar="NAME|FILE",
-        help="times: epyc-2-cores, or a file of --write (default: epyc-2-cores, none for the config of a cluster)",
+        help="times: epyc-2-cores (float32), epyc-2-cores-bfloat16, or a file of --write (default: that of this "
+        "processor's number format, none for the config of a cluster)",
     )
     parser.add_argument(
         "--measured", metavar="RESULTS", help="results of a run, of any config, on the machine in question"
@@ -73,8 +74,8 @@ def costs_for(args: argparse.Namespace) -> "Costs | None":
     """Those of --machine; without it those of the package, or none for a config beside the profile of a cluster."""
     from pathlib import Path
 
-    from selfdraft.study.expected import DEFAULT, read_costs
+    from selfdraft.study.expected import read_costs, usual
 
     if args.machine:
         return read_costs(args.machine)
-    return None if (Path(args.config).parent / "profile.yaml").is_file() else read_costs(DEFAULT)
+    return None if (Path(args.config).parent / "profile.yaml").is_file() else read_costs(usual())

@@ -34,6 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from functools import partial
+
     from selfdraft.commands.drafters import measured_points, point_list, ways
     from selfdraft.commands.settings import json_option, known_keys
     from selfdraft.decoding.policy import Policy
@@ -66,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
     peer = None if args.no_transformers else TransformersPeer(args.target, target.dtype, str(target.device))
     patience = Patience(settings["attempts"], settings["retime_minutes"])
     new, repeats, seed = (settings[name] for name in ("max_new_tokens", "repeats", "seed"))
-    rows = list(speed_rows(target, measured, peer, mine, policy, new, repeats, seed, patience))
+    say = partial(print, flush=True)
+    rows = list(speed_rows(target, measured, peer, mine, policy, new, repeats, seed, patience, say))
     told = told_of(rows)
     if settings["strict"] and any(row["disturbed"] for row in rows):
         raise StudyError(f"speed.strict: {told}; run it again on a quiet machine, or set strict to false")

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from selfdraft.decoding.clock import now
 from selfdraft.decoding.drafter import Drafter, widest
@@ -230,13 +229,15 @@ def speed_rows(
     repeats: int,
     seed: int,
     patience: Patience = Patience(),
+    say: Callable[[str], object] = lambda line: None,
 ) -> Iterator[Row]:
     """Time every method on every stretch of every prompt's answer; a row a run, disturbed ones timed again.
 
     A prompt's order and seeds are its own, whichever other prompts are timed beside it. `drafters` are (drafter,
     gamma, settings columns). End-of-sequence is ignored. Vanilla returns `max_new_tokens` (transformers too, of
     which the first counts as prefill), a draft's run as many and at most gamma more. transformers' `generate`
-    reads the prompt itself and runs on the first stretch alone. All methods are run once before, uncounted.
+    reads the prompt itself and runs on the first stretch alone. All methods are run once before, uncounted. `say` is
+    told how far it has come, a line a prompt.
     """
     shared = {"policy": policy.name, "dataset": next((s.get("dataset") for _, _, s in drafters), "")}
     shared |= {"threads": torch.get_num_threads(), "device": target.device.type}
@@ -265,8 +266,11 @@ def speed_rows(
             if repeat < last:
                 start.extend(timer.answer(start, seed_of(prompt, repeat)))
 
-    for prompt in tqdm(prompts, unit="prompt", desc=f"speed {policy.name}", disable=None):
+    begin = time.perf_counter()
+    for number, prompt in enumerate(prompts, start=1):
         pass_over(prompt, lambda block: True)
+        left = (time.perf_counter() - begin) / number * (len(prompts) - number)
+        say(f"speed {policy.name}: prompt {number} of {len(prompts)}, {left:.0f} s left")
     begin = time.perf_counter()
     for attempt in range(1, patience.attempts):
         quiet = disturbance.quiet_reference(timer.references)
@@ -275,9 +279,10 @@ def speed_rows(
             late = time.perf_counter() - begin > 60 * patience.minutes
             return not late and block.attempts == attempt and block.disturbed(quiet)  # noqa: B023 (used within the round)
 
-        for prompt in prompts:
+        for number, prompt in enumerate(prompts, start=1):
             if any(again(block) for blocks in plan[prompt.id] for block in blocks):
                 pass_over(prompt, again)
+                say(f"speed {policy.name}: disturbed runs again, round {attempt}: prompt {number} of {len(prompts)}")
     quiet = disturbance.quiet_reference(timer.references)
     for prompt in prompts:
         for blocks in plan[prompt.id]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfdraft.study.disturbed import disturbed_runs
-from selfdraft.study.expected import DEFAULT, duration, read_costs
+from selfdraft.study.expected import duration, read_costs, usual
 from selfdraft.study.findings import findings
 from selfdraft.study.model_sizes import model_parameters
 from selfdraft.study.sweeps import Config
@@ -28,7 +28,7 @@ def announce(workflow: Any, config: Config, logger: Any) -> None:
     order = {rule.name: place for place, rule in enumerate(workflow.rules)}
     todo = Counter(sorted((job.rule.name for job in jobs), key=order.__getitem__))
     whole = Counter(job.rule.name for job in workflow.dag.jobs if not asks(job))
-    costs = read_costs(DEFAULT)
+    costs = read_costs(usual())
     seconds = costs.seconds(whole, config, model_parameters(config))
     cores = workflow.cores if workflow.local_exec else 1
     threads = {job.rule.name: min(job.threads, cores) for job in jobs}

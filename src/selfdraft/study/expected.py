@@ -14,7 +14,8 @@ from selfdraft.study.teaching import other_models
 from selfdraft.study.work import amounts
 
 COSTS = Path(__file__).parent / "costs"
-DEFAULT = "epyc-2-cores"
+FLOAT32, BFLOAT16 = "epyc-2-cores", "epyc-2-cores-bfloat16"
+AVX512 = {"avx512vl", "avx512bw", "avx512dq"}  # what PyTorch's CPU kernels for bfloat16 ask for
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,13 @@ def measured_costs(results: str | Path) -> Costs:
     origin = f"The run in {results} on {machine.get('gpu') or machine.get('cpu') or 'a machine without a name'}."
     cores = 0 if machine.get("gpu") else int(machine.get("cores") or 1)
     return Costs(str(results), origin, config, model_parameters(config, folder), rules, cores)
+
+
+def usual(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The costs of the number format that `dtype: auto` takes on this processor, float32 where nobody knows."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    return BFLOAT16 if flags >= AVX512 else FLOAT32
 
 
 def names() -> list[str]:
