@@ -1,7 +1,7 @@
 # Each target does all the set-up it needs: a virtual environment in .venv, from requirements.lock.
 #   make figures   the default study, from the model to paper_figures/
 #   make benchmarks  other implementations, compilers, batch sizes, lengths
-#   make paper     both, and the paper: paper_figures/paper.pdf
+#   make paper     what it needs of both, and the paper: paper_figures/paper.pdf
 #   make test      every check that CI runs
 # PYTHON=/path/to/python3.12 chooses another Python (3.11 or newer).
 

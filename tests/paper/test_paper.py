@@ -24,7 +24,8 @@ PROVENANCE = {
     "python": "3.12.0",
     "packages": {"torch": "2.0"},
     "machine": {"cpu": "A processor", "threads": 2, "read_bandwidth_gb_s": 31.25},
-    "config": {
+    "config": yaml.safe_load((ROOT / "config.yaml").read_text())
+    | {
         "data": {"name": "sharegpt", "prompts": 24, "prompt_length": [64, 256]},
         "policies": {"greedy": {"temperature": 0.0}, "t0.7": {"temperature": 0.7, "top_p": 0.95}},
         "training": {"objective": "kl", "epochs": 1, "seed": 0},
@@ -81,7 +82,7 @@ def test_the_paper_is_short_and_has_all_figures_tables_and_settings(made):
         name for name, table in said["tables"].items() if table["rows"] and name not in ("settings", "environment")
     ]
     assert all(f"Table {number}." in text for number in range(1, len(shown) + 1))
-    for words in ("training.epochs", "A processor", "31.2"):
+    for words in ("training.epochs", "sweeps.gamma", "gamma 2, 4, 8; policy greedy", "A processor", "31.2"):
         assert words in text
     assert set(DRAWN) <= set(PAPER_FIGURES)
 

@@ -14,6 +14,8 @@ rule capture:
         "results/logs/capture.log",
     benchmark:
         "results/benchmarks/capture.tsv"
+    # Before the long jobs of one core: a core that waits to take it with another one's would stand idle beside them.
+    priority: 15
     conda:
         ENVIRONMENT
     threads: 2

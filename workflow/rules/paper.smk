@@ -9,7 +9,7 @@ rule paper_numbers:
         results=rules.results.output,
         differences=rules.differences.output,
         provenance=rules.provenance.output,
-        beside=collect("results/{table}.csv", table=drawing.side_tables(config)),
+        beside=collect("results/{table}.csv", table=drawing.paper_tables(config)),
         code=code_digests.code_of("paper_numbers"),
     output:
         directory("results/paper"),
@@ -23,7 +23,7 @@ rule paper_numbers:
         mem_mb=1000,
         runtime=10,
     params:
-        beside=[f"--{table} results/{table}.csv" for table in drawing.side_tables(config)],
+        beside=[f"--{table} results/{table}.csv" for table in drawing.paper_tables(config)],
     message:
         "Numbers of the paper"
     shell:

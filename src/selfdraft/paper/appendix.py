@@ -14,18 +14,20 @@ def appendix(study: Measured) -> dict[str, Table]:
 
 
 def settings(study: Measured) -> Table:
-    """Every setting of the study's config, a row each."""
+    """Every setting of the study's config; a row each, or one for all of a policy, a sweep, a source and the like."""
     return Table(("setting", "value"), tuple(_settings(study.config)))
 
 
 def _settings(found: Any, above: str = "") -> Iterator[tuple[str, str]]:
-    """(key, value) of all that is not a mapping, and of mappings of plain values, such as a policy."""
+    """(key, value) of all that is not a mapping, and of mappings of plain values below a section."""
     for key, what in found.items() if isinstance(found, Mapping) else ():
         name = f"{above}{key}"
-        if isinstance(what, Mapping) and what:
-            yield from _settings(what, f"{name}.")
-        else:
+        if not isinstance(what, Mapping) or not what:
             yield name, _written(what)
+        elif above and not any(isinstance(inner, Mapping) for inner in what.values()):
+            yield name, "; ".join(f"{inner} {_written(value)}" for inner, value in what.items())
+        else:
+            yield from _settings(what, f"{name}.")
 
 
 def _written(what: Any) -> str:

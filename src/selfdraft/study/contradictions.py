@@ -23,6 +23,7 @@ def contradictions(config: dict[str, Any]) -> Iterable[str]:
                 hint = suggestion(policy, policies)
                 yield f"sweeps.{name}.policy.{position}: {shown(policy)} is not a key of policies; {hint}"
         yield from _sweep_contradictions(name, sweep, list(config["drafters"]), [FIXED, *config["drafting"]])
+    yield from _cost_contradictions(config)
     yield from _tree_contradictions(config)
     yield from _data_contradictions(config)
     yield from _drafter_contradictions(config)
@@ -201,6 +202,13 @@ def _sweep_contradictions(name: str, sweep: dict[str, Any], drafters: list[str],
                 where = "drafters" if key == "drafter" else "drafting"
                 hint = suggestion(value, known) if known else "it has none"
                 yield f"sweeps.{name}.{key}.{position}: {shown(value)} is not a key of {where}; {hint}"
+
+
+def _cost_contradictions(config: dict[str, Any]) -> Iterable[str]:
+    """Ways of drafting that say what a verification costs, and ask nobody to reckon with it."""
+    for name, way in config["drafting"].items():
+        if way.get("verification_cost") and not way.get("adapt"):
+            yield f"drafting.{name}.verification_cost: is what adapt reckons with; set adapt too"
 
 
 def _tree_contradictions(config: dict[str, Any]) -> Iterable[str]:

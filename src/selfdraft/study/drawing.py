@@ -34,13 +34,19 @@ EARLY = "lengths"  # the one of them that `all_figures` draws too: where nothing
 
 ALL_FIGURES = [*FIGURES, *WHOLE_FIGURES, *TABLE_FIGURES]
 
-# Figures that the text of paper/ shows, as far as the study draws them.
+# Figures that the text of paper/ shows, and tables beside results.csv that it tells of, as far as the study has them.
 PAPER_FIGURES = ("acceptance_sweep", "pareto", "cycle_time", "predicted_speedup", "gamma")
+PAPER_TABLES = ("batch", "peers", "identity", "compile")
 
 
 def side_tables(config: Config) -> list[str]:
     """The tables beside results.csv whose sections the config has."""
     return [name for name in ("batch", "lengths", "peers", "identity", "compile") if name in config]
+
+
+def paper_tables(config: Config) -> list[str]:
+    """The tables beside results.csv that the paper tells of."""
+    return [name for name in PAPER_TABLES if name in config]
 
 
 def paper_figures(config: Config) -> list[str]:
