@@ -167,7 +167,7 @@ def predictions(table: pd.DataFrame) -> list[str]:
         "",
         "Tables and figures of one run of the default study, kept by `python benchmarks/reference.py`; `run.json` says",
         "where and from which commit. The tables of `make benchmarks` (batch, peers, compile, identity) say their own",
-        "commit. The folders `drafters`, `long`, `exits` and `online` hold those of other studies, of which",
+        "commit. The folders `drafters`, `long`, `shipped`, `exits` and `online` hold those of other studies, of which",
         "[benchmarks.md](../benchmarks.md) tells.",
         "",
         "## Measured speedup over the predicted one",

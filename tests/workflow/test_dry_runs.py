@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from selfdraft.cli import parser_of
 from selfdraft.study.drawing import PAPER_FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,7 +154,7 @@ def test_the_first_figure_needs_nothing_that_is_trained(study, default):
 
 def test_the_paper_needs_the_study_its_benchmarks_and_the_figures_that_it_shows(study):
     jobs = study.to_do("--cores", "2", "paper")
-    assert (jobs["paper_numbers"], jobs["paper"], jobs["results"], jobs["side_table"]) == (1, 1, 1, 4)
+    assert (jobs["paper_numbers"], jobs["paper"], jobs["results"], jobs["side_table"]) == (1, 1, 1, 3)
     assert {name for name in jobs if name.startswith("figure_")} == {f"figure_{name}" for name in PAPER_FIGURES}
     done = study.snakemake("--dry-run", "--printshellcmds", "paper")
     (told,) = (shlex.split(line) for line in done.output.splitlines() if "selfdraft paper-numbers" in line)
@@ -161,6 +162,19 @@ def test_the_paper_needs_the_study_its_benchmarks_and_the_figures_that_it_shows(
         f"results/{name}.csv" for name in ("batch", "peers", "identity", "compile")
     ]
     assert "--text paper " in done.output
+
+
+def test_every_stage_knows_the_options_that_the_rules_give_it(study):
+    done = study.snakemake("--dry-run", "--printshellcmds", "paper", "all_figures", "all_benchmarks", "all_traces")
+    assert done.returncode == 0, done.output
+    asked = set()
+    for line in done.output.splitlines():
+        if "python -m selfdraft " in line:
+            command = line.split("python -m selfdraft ")[1]  # its variables hold numbers
+            words = shlex.split(re.sub(r"\$(layers|depths)", "6 14", command))
+            parser_of(words[0]).parse_args(words[: words.index(">")])
+            asked.add(words[0])
+    assert {"train", "train-drafter", "acceptance", "speed", "lengths", "paper-numbers", "paper", "figure"} <= asked
 
 
 def test_a_study_without_benchmarks_and_figures_has_a_paper_too(study_at, tmp_path):
@@ -316,12 +330,27 @@ def test_the_long_study_is_the_default_ones_eagle_3_on_more_answers_and_what_sta
     assert (jobs["domain_acceptance"], jobs["domain_speed"]) == (2, 2)
     assert not {"train", "train_exits", "capture", "quality"} & set(jobs)  # no exit, and no states but the answers'
     long, default = (yaml.safe_load((ROOT / name).read_text()) for name in ("profiles/long/config.yaml", "config.yaml"))
-    assert long["answers"] == default["answers"] | {"questions": 4 * default["answers"]["questions"]}
-    recipe = default["drafters"]["eagle3"]
-    assert long["drafters"]["eagle3"] == recipe | {"training": {"epochs": 3, "evaluations": 12}}
+    assert long["answers"] == default["answers"] | {"questions": 8 * default["answers"]["questions"]}
+    recipe = default["drafters"]["eagle3"] | {"confidence": True}
+    assert long["drafters"]["eagle3"] == recipe | {"training": {"ttt_length": 3, "evaluations": 12}}
     for name in ("lookup", "hybrid"):
         assert long["drafters"][name] == default["drafters"][name]
     assert (long["target"], long["data"]) == (default["target"], default["data"])
+
+
+def test_the_study_of_the_shipped_draft_trains_nothing_and_times_every_way_on_every_text(study):
+    jobs = study.to_do("--configfile", "profiles/shipped/config.yaml", "--cores", "2", "all_figures")
+    assert not {"train", "train_exits", "train_drafter", "regenerate", "quality"} & set(jobs)
+    once = ("acceptance", "speed", "steps", "figure_methods", "figure_drafting", "figure_domains")
+    assert {name: jobs[name] for name in once} == dict.fromkeys(once, 1)
+    assert (jobs["domain_acceptance"], jobs["domain_speed"]) == (2, 2)
+    made, default = (
+        yaml.safe_load((ROOT / name).read_text()) for name in ("profiles/shipped/config.yaml", "config.yaml")
+    )
+    assert made["domains"]["timed"] == list(made["sweeps"])
+    for name in ("lookup", "shipped", "shipped-hybrid"):
+        assert made["drafters"][name] == default["drafters"][name]
+    assert (made["target"], made["data"]) == (default["target"], default["data"])
 
 
 WRONG = [
