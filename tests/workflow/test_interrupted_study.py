@@ -98,7 +98,7 @@ def killed_and_started_again(study, targets, moments, usual, enough):
 @pytest.mark.parametrize(
     ("settings", "enough"),
     [
-        pytest.param(reduced, 6, id="reduced"),
+        pytest.param(reduced, 8, id="reduced"),
         pytest.param(reduced, 20, id="reduced, often", marks=pytest.mark.exhaustive),
         pytest.param(whole, 20, id="whole", marks=pytest.mark.exhaustive),
     ],
