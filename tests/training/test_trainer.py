@@ -240,7 +240,7 @@ def test_a_high_temperature_is_learnt_at_that_temperature():
     assert summary["validation_kl"] < 0.75 * log[0]["validation_kl"]
 
 
-@pytest.mark.parametrize("rate", [1e4, 1e30])
+@pytest.mark.parametrize("rate", [1e2, 1e30])  # far from the target; not numbers any more
 def test_divergence_stops_with_a_clear_error(rate):
     target = tiny_llama()
     settings = Settings(epochs=4, tokens_per_step=64, learning_rate=dict.fromkeys(FAST, rate))
