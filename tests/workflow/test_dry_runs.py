@@ -31,8 +31,9 @@ def test_the_default_study_is_one_job_a_checkpoint_a_group_of_drafts_a_policy_an
         "machine": 1,
         "results": 1,
     }
-    # four layers at T = 1, three of them without a step, one at two more temperatures and with two more seeds; others
-    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (21, 11, 12, 2)
+    # four layers at T = 1, three of them without a step, one at two more temperatures and with two more seeds; others.
+    # Of one layer and of the others there are more points than a job of acceptance measures.
+    assert (jobs["train"], jobs["quality"], jobs["acceptance"], jobs["speed"]) == (21, 11, 12 + 1 + 2, 2)
     assert (jobs["domain_data"], jobs["domain_prompts"], jobs["domain_capture"]) == (1, 2, 1)
     assert (jobs["domain_quality"], jobs["domain_acceptance"]) == (1, 4)
     assert sum(name.startswith("figure_") for name in jobs) == 15
