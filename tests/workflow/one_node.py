@@ -91,6 +91,7 @@ class OneNode:
             "MinJobAge": 7200,
             "KillWait": 5,
             "InactiveLimit": 0,
+            "SchedulerParameters": "batch_sched_delay=0,sched_interval=2",  # by itself a job waits 3 s for others
             "JobAcctGatherType": "jobacct_gather/linux" if self.accounting else "jobacct_gather/none",
             "AccountingStorageType": f"accounting_storage/{'slurmdbd' if self.accounting else 'none'}",
         }

@@ -1,9 +1,10 @@
 """A study's jobs as forks of a process that has imported what they import: most of a tiny job's time is `import torch`.
 
-A Snakemake that takes itself to be run by `WarmJobs.python` has its jobs use that one too. It hands `-m selfdraft …` to
-that process, with its folder, environment and files; all else the real Python does. The project itself is imported by
-each job, from where the job's PYTHONPATH says. Jobs that are killed or submitted, and those of conda's environments,
-are started as everywhere: here the process that Snakemake sees is not the one that works.
+A Snakemake that takes itself to be run by `WarmJobs.python` has its jobs use that one too. It hands `-m selfdraft …`
+and `-m snakemake …`, which a submitted job is, to that process, with its folder, environment and files; all else the
+real Python does. The project itself is imported by each job, from where the job's PYTHONPATH says. Jobs that are killed,
+and those of conda's environments, are started as everywhere: here the process that Snakemake sees is not the one that
+works.
 """
 
 import importlib
@@ -20,15 +21,17 @@ from pathlib import Path
 from warm import become
 
 PARTS = ["torch", "pandas", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg", "jsonschema", "yaml"]
+PARTS += ["snakemake.cli", "snakemake.executors.local"]
 CLIENT = """#!{python} -IS
 import sys
-if sys.argv[1:3] != ["-m", "selfdraft"]:
+if sys.argv[1:3] not in (["-m", "selfdraft"], ["-m", "snakemake"]):
     import os
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 import array, json, os, socket
 door = socket.socket(socket.AF_UNIX)
 door.connect({door!r})
-asked = {{"words": sys.argv[3:], "folder": os.getcwd(), "environment": dict(os.environ)}}
+asked = {{"program": sys.argv[2], "words": sys.argv[3:], "folder": os.getcwd(), "environment": dict(os.environ)}}
+asked["python"] = {client!r}
 files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
 door.sendmsg([b"+"], files)
 door.sendall(json.dumps(asked).encode())
@@ -46,7 +49,7 @@ class WarmJobs:
         door = str(place / "door")
         (place / "bin").mkdir()
         client = place / "bin/python"
-        client.write_text(CLIENT.format(python=sys.executable, door=door))
+        client.write_text(CLIENT.format(python=sys.executable, client=str(client), door=door))
         client.chmod(0o755)
         self.server = subprocess.Popen(
             [sys.executable, "-P", __file__, door],
@@ -76,7 +79,7 @@ def attend(connection):
     asked = json.loads(b"".join(iter(lambda: connection.recv(1 << 16), b"")))
     if (job := os.fork()) == 0:
         connection.close()
-        become(asked | {"program": "selfdraft"}, files)
+        become(asked, files)
     for file in files:
         os.close(file)
     ended, watch = os.pidfd_open(job), select.poll()
