@@ -10,6 +10,7 @@ from tiny_llama import perturbed_exit, tiny_llama
 from selfdraft.capacities import CAPACITIES
 from selfdraft.decoding.loop import cycles, speculate, vanilla
 from selfdraft.decoding.policy import Policy
+from selfdraft.decoding.prefill import Prefill
 from selfdraft.drafters.exit import ExitDrafter
 from selfdraft.drafters.lookup import LookupDrafter
 from selfdraft.errors import StudyError
@@ -61,6 +62,25 @@ def test_an_untrained_exit_at_the_last_layer_is_the_target_itself(capacity, poli
     assert len(whole) > 20
     assert all(cycle.accepted == 4 for cycle in whole)
     assert all(cycle.overlap_sum == pytest.approx(4, abs=1e-4) for cycle in whole)
+
+
+def test_prompts_of_a_large_batch_are_read_in_parts_and_each_as_alone():
+    """Rows of all lengths, one token too, in any order: keys and values, states and answers are those of each alone."""
+    target = tiny_llama()
+    numbers = torch.Generator().manual_seed(0)
+    lengths = [1, 9, 3, 17, 1, 1, 25, 2, 2, 1, 1, 1, 1, 1, 1, 1, 30, 4, 11]
+    prompts = [torch.randint(60, (length,), generator=numbers).tolist() for length in lengths]
+    together = Prefill(target, prompts, 10, {1, 3})
+    for row, prompt in enumerate(prompts):
+        alone, known = Prefill(target, [prompt], 10, {1, 3}), len(prompt) - 1
+        for ours, theirs in zip(together.cache.layers, alone.cache.layers, strict=True):
+            torch.testing.assert_close(ours[row, :, :known], theirs[0, :, :known], atol=1e-4, rtol=1e-4)
+        for depth in (1, 3):
+            if known:
+                ours, theirs = together.hidden[depth][row, :known], alone.hidden[depth][0]
+                torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    answers = vanilla(target, prompts, Policy("greedy"), 10, torch.Generator(), prefill=together).tokens
+    assert answers == [vanilla(target, [one], Policy("greedy"), 10, torch.Generator()).tokens[0] for one in prompts]
 
 
 def test_the_end_of_sequence_token_ends_a_row_and_marks_its_cycle():

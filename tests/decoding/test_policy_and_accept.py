@@ -24,6 +24,23 @@ def test_distribution_equals_transformers_warpers(temperature, top_p, top_k):
     torch.testing.assert_close(ours, scores.softmax(-1), atol=1e-6, rtol=1e-5)
 
 
+def test_flat_rows_have_their_whole_nucleus_and_change_no_other_row():
+    """Nuclei of 4, 1,600 and 19,000 tokens: rows are looked at again alone, in two more rounds."""
+    logits = torch.randn(3, 4, 20_000, generator=torch.Generator().manual_seed(0))
+    logits[0] *= 8
+    logits[1] *= 3.5
+    logits[2] *= 0.01
+    policy = Policy("nucleus", 1.0, top_p=0.95)
+    ours = policy.distribution(logits)
+    kept = (ours > 0).sum(-1)
+    assert kept[0].max() < 256 < kept[1].min() and kept[1].max() < 2048 < kept[2].min()
+    ordered = logits.softmax(-1).sort(-1, descending=True).values.cumsum(-1)
+    assert torch.equal(kept, 1 + (ordered < 0.95).sum(-1))
+    for group in range(3):
+        for row in range(4):
+            assert torch.equal(ours[group, row], policy.distribution(logits[group, row : row + 1])[0])
+
+
 def test_greedy_is_the_limit_of_low_temperature():
     logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(Policy("g").distribution(logits), Policy("cold", 1e-4).distribution(logits))

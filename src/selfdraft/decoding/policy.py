@@ -62,20 +62,30 @@ class Policy:
     def _nucleus(self, probabilities: Tensor) -> Tensor:
         """Keep the smallest set of most probable tokens whose mass reaches top_p (Holtzman et al. 2020).
 
-        Only as many tokens are sorted as hold that mass: a full sort of a large vocabulary costs more
-        than a model step.
+        Only as many tokens of a row are sorted as hold that mass: a full sort of a large vocabulary costs more
+        than a model step, and few rows are flat.
         """
-        size = probabilities.shape[-1]
+        rows = probabilities.flatten(0, -2)
+        size = rows.shape[-1]
         count = size if probabilities.is_cuda else min(256, size)  # a GPU sorts faster than the host can look
-        while True:
-            values, ids = probabilities.topk(count)
-            mass = values.cumsum(-1)
-            if count == size or not bool((mass[..., -1] < self.top_p).any()):
-                break
+        found, flat = self._most_probable(rows, count)
+        places = flat
+        while len(places):
             count = min(count * 8, size)
+            found[places], flat = self._most_probable(rows[places], count)
+            places = places[flat]
+        return found.view_as(probabilities)
+
+    def _most_probable(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The nucleus of each row `[rows, vocab]` among its `count` best tokens; in which rows it is larger, int64."""
+        values, ids = rows.topk(count)
+        mass = values.cumsum(-1)
         kept = values * (mass - values < self.top_p)
         kept = kept / kept.sum(-1, keepdim=True)
-        return torch.zeros_like(probabilities).scatter_(-1, ids, kept)
+        found = torch.zeros_like(rows).scatter_(-1, ids, kept)
+        if count == rows.shape[-1]:
+            return found, ids.new_empty(0)
+        return found, (mass[:, -1] < self.top_p).nonzero().squeeze(1)
 
 
 CHUNKS = 64

@@ -10,6 +10,8 @@ from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache
 from selfdraft.models.llama import Llama
 
+ROWS = 8  # of a batch that are read at once
+
 
 def cache_for(
     owner: object, model: Llama, name: Hashable, batch: int, capacity: int, layers: int | None = None
@@ -51,16 +53,21 @@ class Prefill:
         if target.replays is not None:
             target.replays.filled = self
         self.hidden: dict[int, Tensor | None] = dict.fromkeys(depths)  # [batch, longest - 1, hidden] at a depth
-        if longest > 1:
-            self._run([prompt[:-1] + [0] * (longest - len(prompt)) for prompt in prompts], 0)
+        if longest > 1 and target.replays is None:
+            self._read(longest - 1)
+        elif longest > 1:
+            self.hidden |= self._run([prompt[:-1] + [0] * (longest - len(prompt)) for prompt in prompts], 0, self.cache)
         self.seconds = now(target.device) - begin
 
+    @torch.inference_mode()
     def extend(self, tokens: list[int]) -> None:
         """Append tokens to the one prompt; the last of them becomes the pending one."""
         assert len(self.prompts) == 1, "one prompt alone can be continued"
         self.check()
         (prompt,) = self.prompts
-        self._run([[prompt[-1], *tokens[:-1]]], len(prompt) - 1)
+        for depth, states in self._run([[prompt[-1], *tokens[:-1]]], len(prompt) - 1, self.cache).items():
+            before = self.hidden[depth]
+            self.hidden[depth] = states if before is None else torch.cat((before, states), dim=1)
         prompt += tokens
 
     def check(self) -> None:
@@ -69,16 +76,32 @@ class Prefill:
             raise StudyError("decoding: another text has been read into this target's cache; read this one again")
 
     @torch.inference_mode()
-    def _run(self, rows: list[list[int]], start: int) -> None:
-        """Take tokens through all layers at the same positions in each row, noting the states at the depths."""
+    def _read(self, longest: int) -> None:
+        """Read the prompts, few rows at a time: those next to each other are often alike, and need less filler."""
+        for begin in range(0, len(self.prompts), ROWS):
+            part = slice(begin, begin + ROWS)
+            texts = [prompt[:-1] for prompt in self.prompts[part]]
+            width = max(map(len, texts))
+            if width == 0:
+                continue
+            rows = [text + [0] * (width - len(text)) for text in texts]
+            for depth, states in self._run(rows, 0, self.cache.of_rows(part)).items():
+                whole = self.hidden[depth]
+                if whole is None:
+                    whole = self.hidden[depth] = states.new_zeros((len(self.prompts), longest, states.shape[-1]))
+                whole[part, :width] = states
+
+    @torch.inference_mode()
+    def _run(self, rows: list[list[int]], start: int, cache: KVCache) -> dict[int, Tensor]:
+        """Take tokens through all layers at the same positions in each row; returns their states at the depths."""
         target = self.target
-        step = target.step([start] * len(rows), len(rows[0]), self.cache.capacity)
+        step = target.step([start] * len(rows), len(rows[0]), cache.capacity)
         hidden = target.embed(torch.tensor(rows, device=target.device))
-        done = 0
+        done, found = 0, {}
         for depth in sorted({*self.hidden, target.config.n_layers}):
             # The last layer's output is not needed, but its keys and values are.
-            hidden = target.run(hidden, done, depth, step, self.cache)
+            hidden = target.run(hidden, done, depth, step, cache)
             if depth in self.hidden:
-                before = self.hidden[depth]
-                self.hidden[depth] = hidden if before is None else torch.cat((before, hidden), dim=1)
+                found[depth] = hidden
             done = depth
+        return found

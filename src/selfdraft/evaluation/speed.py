@@ -170,10 +170,13 @@ class Timer:
         self.references.append(statistics.median(steps))
         return self.references[-1]
 
-    def time(self, block: Block, start: Prefill, seed: int) -> None:
-        """Run a block's methods one after the other, a reference around each."""
+    def time(self, block: Block, start: Prefill, seed: int, before: float | None = None) -> float:
+        """Run a block's methods one after the other, a reference around each; returns the last one.
+
+        `before` is the reference behind the block that has just ended, if there is one.
+        """
         block.rows, block.attempts = [], block.attempts + 1
-        before = self.reference(start)
+        before = self.reference(start) if before is None else before
         for method in block.methods:
             if self.target.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.target.device)
@@ -189,6 +192,7 @@ class Timer:
             row |= {"peak_memory_mb": peak_memory_mb(self.target.device)}
             block.rows.append(row)
             before = after
+        return before
 
     def warm_up(self, prompts: Sequence[Prompt], repeats: int) -> None:
         """Run every method once, uncounted: with captured steps on a text of each window that will be timed."""
@@ -261,8 +265,9 @@ def speed_rows(
         last = max(at for at, blocks in enumerate(stretches) if any(map(chosen, blocks)))
         start = timer.read(prompt.tokens, repeats)
         for repeat, blocks in enumerate(stretches[: last + 1]):
+            before = None
             for block in filter(chosen, blocks):
-                timer.time(block, start, seed_of(prompt, repeat))
+                before = timer.time(block, start, seed_of(prompt, repeat), before)
             if repeat < last:
                 start.extend(timer.answer(start, seed_of(prompt, repeat)))
 

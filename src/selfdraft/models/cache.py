@@ -1,5 +1,7 @@
 """The KV cache: preallocated, shared by drafts and verification, rolled back by moving a length."""
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,14 @@ class KVCache:
         self.n_kv_heads, self.batch, self.capacity = n_kv_heads, batch, capacity
         self.rows = torch.arange(batch, device=device).view(batch, 1)
         self.bytes_per_token = 2 * n_kv_heads * head_dim * dtype.itemsize  # of one layer
+
+    def of_rows(self, rows: slice) -> "KVCache":
+        """These rows alone: what is written there is written here."""
+        part = copy(self)
+        part.layers = [layer[rows] for layer in self.layers]
+        part.batch = part.layers[0].shape[0]
+        part.rows = self.rows[: part.batch]
+        return part
 
     def write(self, layer: int, keys_values: Tensor, step: "Step") -> tuple[Tensor, Tensor]:
         """Store `[batch, tokens, 2 * kv_heads, head_dim]` at the step's slots.
