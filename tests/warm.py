@@ -15,7 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,7 +101,9 @@ SNAKEMAKE, SELFDRAFT = Warm("snakemake"), Warm("selfdraft")
 
 
 def become(asked, files, told=None):
-    """Make this fork the command that was asked for; ends with SystemExit, as the command does.
+    """Make this fork the command that was asked for; it ends with its exit status, and is not taken apart.
+
+    What is registered to run at the end of a process runs; that modules are freed one by one takes a second.
 
     `files` are its standard input and outputs. The pipe `told` is closed once the fork leads its own group.
     """
@@ -118,8 +122,22 @@ def become(asked, files, told=None):
     sys.executable = asked.get("python", sys.executable)
     sys.argv = [find_spec(f"{asked['program']}.__main__").origin, *asked["words"]]
     sys.orig_argv = [sys.executable, "-m", asked["program"], *asked["words"]]
-    runpy.run_module(asked["program"], run_name="__main__")
-    raise SystemExit
+    code = 0
+    try:
+        runpy.run_module(asked["program"], run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+        if code is not None and not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 def serve():

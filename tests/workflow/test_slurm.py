@@ -208,7 +208,7 @@ def without_draft(uninterrupted, study):
 
 @pytest.fixture(scope="module")
 def finished(slurm, study_at, warm_python, tmp_path_factory):
-    """A study made on the cluster, and the jobs that SLURM ran for it; a job's two Snakemakes and its stage are forks."""
+    """A study made on the cluster, and the jobs that SLURM ran for it, whose Snakemakes and stages are forks."""
     if slurm.accounting and not os.environ.get("SELFDRAFT_ALL_OF_SLURM"):
         pytest.skip("made once, without an accounting database; SELFDRAFT_ALL_OF_SLURM=1 makes it with one too")
     study = study_at(tmp_path_factory.mktemp("on_slurm") / "study")

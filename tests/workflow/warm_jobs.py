@@ -2,9 +2,9 @@
 
 A Snakemake that takes itself to be run by `WarmJobs.python` has its jobs use that one too. It hands `-m selfdraft …`
 and `-m snakemake …`, which a submitted job is, to that process, with its folder, environment and files; all else the
-real Python does. The project itself is imported by each job, from where the job's PYTHONPATH says. Jobs that are killed,
-and those of conda's environments, are started as everywhere: here the process that Snakemake sees is not the one that
-works.
+real Python does. The project itself is imported by each job, from where the job's PYTHONPATH says. Jobs that are
+killed, and those of conda's environments, are started as everywhere: here the process that Snakemake sees is not the
+one that works.
 """
 
 import importlib
