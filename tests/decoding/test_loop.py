@@ -64,12 +64,13 @@ def test_an_untrained_exit_at_the_last_layer_is_the_target_itself(capacity, poli
     assert all(cycle.overlap_sum == pytest.approx(4, abs=1e-4) for cycle in whole)
 
 
-def test_prompts_of_a_large_batch_are_read_in_parts_and_each_as_alone():
+def test_prompts_of_a_large_batch_are_read_in_parts_and_each_as_alone(monkeypatch):
     """Rows of all lengths, one token too, in any order: keys and values, states and answers are those of each alone."""
     target = tiny_llama()
     numbers = torch.Generator().manual_seed(0)
     lengths = [1, 9, 3, 17, 1, 1, 25, 2, 2, 1, 1, 1, 1, 1, 1, 1, 30, 4, 11]
     prompts = [torch.randint(60, (length,), generator=numbers).tolist() for length in lengths]
+    monkeypatch.setattr("selfdraft.decoding.prefill.TOKENS", 90)  # three rows of the longest one
     together = Prefill(target, prompts, 10, {1, 3})
     for row, prompt in enumerate(prompts):
         alone, known = Prefill(target, [prompt], 10, {1, 3}), len(prompt) - 1
