@@ -2,13 +2,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf as gguf_library
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from selfdraft.errors import StudyError
 from selfdraft.sources.chat import ChatTokenizer
-from selfdraft.sources.gguf_model import read_header, shortest
+from selfdraft.sources.gguf_model import parsed_once, read_header, shortest
 from selfdraft.sources.target import build_target
 
 
@@ -88,3 +89,24 @@ def test_floats_get_their_short_form_back():
     assert shortest(9.999999747378752e-06) == 1e-05
     assert shortest(100000.0) == 100000.0
     assert (shortest(0.1), shortest(7), shortest("a")) == (0.1, 7, "a")
+
+
+def test_a_file_is_parsed_once_for_all_who_read_it_and_anew_by_the_next(tmp_path):
+    path = tmp_path / "small.gguf"
+    writer = gguf_library.GGUFWriter(path, "llama")
+    writer.add_name("small")
+    for write in (
+        writer.write_header_to_file,
+        writer.write_kv_data_to_file,
+        writer.write_tensors_to_file,
+        writer.close,
+    ):
+        write()
+    theirs = gguf_library.GGUFReader
+    with parsed_once():
+        first = gguf_library.GGUFReader(str(path))
+        assert read_header(path)["name"] == "small"
+        assert gguf_library.GGUFReader(path) is first
+    with parsed_once():
+        assert gguf_library.GGUFReader(path) is not first
+    assert gguf_library.GGUFReader is theirs

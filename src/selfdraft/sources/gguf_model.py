@@ -2,7 +2,8 @@
 
 import io
 import json
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,32 @@ PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
 
 def read_gguf(path: Path) -> PlainModel:
     """Read and dequantise a GGUF file. Raises StudyError naming it if it is truncated or corrupt."""
+    with parsed_once():
+        return _read(path)
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Within it each file's fields are parsed once: transformers asks for them for config, weights and tokenizer, and
+    parsing a vocabulary takes longer than bringing back the weights of a small model."""
+    import gguf
+
+    library: Any = gguf
+    parse, parsed = library.GGUFReader, dict[str, Any]()
+
+    def reader(path: Any) -> Any:
+        if str(path) not in parsed:
+            parsed[str(path)] = parse(path)
+        return parsed[str(path)]
+
+    library.GGUFReader = reader
+    try:
+        yield
+    finally:
+        library.GGUFReader = parse
+
+
+def _read(path: Path) -> PlainModel:
     header = read_header(path)
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
