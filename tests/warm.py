@@ -2,8 +2,9 @@
 
 Snakemake imports for longer than it plans, and a stage for longer than it trains a tiny draft. A fork runs the
 command's own `__main__`, and can be watched and killed as any process. That the commands also run where nothing was
-imported before is tested by the studies that are killed, submitted to SLURM or run in conda's environments, and by the
-part of the tiny study that is made again: their jobs, and the runs that `workflow.processes` starts, are real commands.
+imported before is tested by the studies that are killed or run in conda's environments, by trainings that are ended on
+SLURM, and by the part of the tiny study that is made again: their jobs, and the runs that `workflow.processes` starts,
+are real commands.
 """
 
 import atexit

@@ -10,7 +10,7 @@ from selfdraft.errors import StudyError
 from selfdraft.models.cache import KVCache
 from selfdraft.models.llama import Llama
 
-TOKENS = 2048  # of a batch that are read at once: with more, matrix products gain nothing
+TOKENS = 2048  # of a batch that are read at once, filler too: enough rows for a matrix product
 
 
 def cache_for(
