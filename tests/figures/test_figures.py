@@ -5,10 +5,12 @@ import json
 import pandas as pd
 import pytest
 from drawing import OF_RESULTS, OPTION, TABLE, arguments, drawn, sweep_of, words
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from selfdraft.cli import main
 from selfdraft.figures import FIGURES
+from selfdraft.figures.style import log_axis
 from selfdraft.statistics.columns import SETTINGS
 
 
@@ -172,6 +174,16 @@ def test_a_broken_training_log_is_named_with_its_line(tmp_path, capsys, text, me
     log.write_text(text)
     assert main(["figure", "training_curves", "--logs", str(log), "--out-dir", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_numbers_below_one_are_written_plainly_on_a_logarithmic_axis():
+    ax = Figure().add_subplot()
+    ax.plot([1, 2], [0.35, 2.8])
+    log_axis(ax)
+    ax.figure.draw_without_rendering()
+    labels = [label.get_text() for label in ax.get_yticklabels(which="both")]
+    assert {"0.4", "1", "2"} <= set(labels)
+    assert not [label for label in labels if "e" in label]
 
 
 def test_every_figure_has_a_caption():

@@ -155,11 +155,18 @@ def note_disturbed(figure: Figure, rows: pd.DataFrame) -> None:
         figure.legend([], [], title=text, loc="outside lower left", **look)
 
 
+class PlainMinor(LogFormatter):
+    """Labels between the powers of ten where there is room for them, as plain numbers: 0.6, not 6e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def log_axis(ax: Axes, linear_below: float | None = None) -> None:
     """A logarithmic y axis with plain numbers; with `linear_below`, linear from 0 up to there."""
     if linear_below is None:
         ax.set_yscale("log")
-        ax.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.2, 0.5)))
+        ax.yaxis.set_minor_formatter(PlainMinor(labelOnlyBase=False, minor_thresholds=(1.2, 0.5)))
     else:
         ax.set_yscale("symlog", linthresh=linear_below, linscale=0.4)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
